@@ -1,0 +1,221 @@
+"""The run's Dask cluster: one scheduler in this process, one SpecCluster whose entries are the pilots.
+
+All methods belong to the event loop that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+import dask.config
+from distributed import Client, Scheduler
+from distributed.deploy.spec import SpecCluster
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from ..errors import ClusterStartError
+from ..model.outcome import End, Outcome
+from ..worker.client import stop_rule_host
+from ..worker.task import run_job
+from .pilots import PilotListener, PilotSetup, specification
+from .security import RunSecurity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..journal import RunFolder
+    from ..model.pool import Pool
+    from ..model.request import Amounts, Launch
+    from ..settings import Config
+
+STOP_S = 30.0
+
+DASK_CONFIG = {
+    "distributed.scheduler.work-stealing": False,  # placement is ours
+    "distributed.scheduler.allowed-failures": 0,  # so is the budget of lost pilots
+    "distributed.scheduler.locks.lease-timeout": "300s",
+    "distributed.admin.tick.limit": "60s",
+    "distributed.deploy.lost-worker-timeout": "1h",  # the dispatcher acts on a lost pilot at once
+    "distributed.comm.timeouts.connect": "30s",
+}
+
+
+class FleetListener(PilotListener, Protocol):
+    """Who wants to know about pilots that come and go."""
+
+    def pilot_connected(self, pilot: str, address: str, host: str) -> None: ...
+
+    def pilot_disconnected(self, pilot: str) -> None: ...
+
+
+class _Watch(SchedulerPlugin):  # type: ignore[misc]
+    """Hands the scheduler's word on workers to the listener, without polling."""
+
+    def __init__(self, listener: FleetListener) -> None:
+        self._listener = listener
+        self._names: dict[str, str] = {}
+        self.gone: dict[str, asyncio.Future[None]] = {}  # by address; done once the worker is removed
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        state = scheduler.workers[worker]
+        self._names[worker] = str(state.name)
+        self.gone[worker] = asyncio.get_running_loop().create_future()
+        self._listener.pilot_connected(str(state.name), worker, state.host)
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        if name := self._names.pop(worker, None):
+            self._listener.pilot_disconnected(name)
+            self.gone.pop(worker).set_result(None)
+
+
+class Fleet:
+    """The pilots of a run, and the futures on them."""
+
+    def __init__(self, config: Config, folder: RunFolder, listener: FleetListener) -> None:
+        self._config = config
+        self._folder = folder
+        self._listener = listener
+        self._watch = _Watch(listener)
+        self._cluster: Any = None
+        self._client: Any = None
+        self._security: RunSecurity | None = None
+        self._log: _DaskLog | None = None
+
+    async def start(self) -> None:
+        """Start scheduler and client. Raises ClusterStartError."""
+        self._log = _DaskLog(self._folder.dask_log)
+        dask.config.set(DASK_CONFIG)
+        if self._config.dashboard_address is None:
+            dask.config.set({"distributed.scheduler.http.routes": []})  # the port is open, but answers nothing
+        self._security = RunSecurity.create(self._folder.tls)
+        options: dict[str, Any] = {
+            "protocol": "tls://",
+            "security": self._security.security,
+            "port": 0,
+            "dashboard": self._config.dashboard_address is not None,
+            "dashboard_address": self._config.dashboard_address or "127.0.0.1:0",
+        }
+        if self._config.interface:
+            options["interface"] = self._config.interface
+        elif self._config.local:
+            options["host"] = "127.0.0.1"
+        try:
+            self._cluster = await SpecCluster(
+                workers={},
+                scheduler={"cls": Scheduler, "options": options},
+                security=self._security.security,
+                asynchronous=True,
+                name="daskjq",
+                shutdown_on_close=False,
+            )
+            self._cluster.scheduler.add_plugin(self._watch, name="daskjq")
+            self._client = await Client(
+                self._cluster,
+                asynchronous=True,
+                set_as_default=False,
+                direct_to_workers=True,
+                security=self._security.security,
+                name="daskjq",
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            where = f" on interface {self._config.interface}" if self._config.interface else ""
+            raise ClusterStartError(f"The Dask scheduler could not be started{where}: {error}") from error
+
+    @property
+    def dashboard_link(self) -> str | None:
+        return str(self._cluster.dashboard_link) if self._config.dashboard_address else None
+
+    async def request(self, pilot: str, pool: Pool) -> None:
+        """Have a pilot submitted; the listener hears how that went."""
+        assert self._security is not None
+        setup = PilotSetup(
+            security=self._security,
+            log_folder=self._folder.pilot_logs,
+            scratch_folder=self._config.scratch_folder,
+            interface=self._config.interface,
+            listener=self._listener,
+        )
+        self._cluster.worker_spec[pilot] = specification(pool, setup)
+        await self._cluster._correct_state()  # what SpecCluster documents after a change of the spec
+
+    async def end(self, pilot: str) -> None:
+        """End a pilot gently, and cancel its batch job. Its entry is gone afterwards."""
+        with contextlib.suppress(Exception):  # a pilot that is gone already has ended
+            await self._cluster.scheduler.retire_workers(names=[pilot], close_workers=True)
+        self._cluster.worker_spec.pop(pilot, None)
+        await self._cluster._correct_state()
+
+    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
+        """Run a job as a future on one worker. What the worker can't tell is a lost job."""
+        gone = self._watch.gone.get(address)
+        if gone is None:
+            return Outcome(End.LOST, detail="its pilot was gone already")
+        future = self._client.submit(
+            run_job,
+            launch,
+            key=launch.key,
+            workers=[address],
+            allow_other_workers=False,
+            resources=amounts,
+            retries=0,
+            pure=False,
+        )
+        result = asyncio.ensure_future(_result(future))
+        try:
+            # A future for a worker that went away while it was under way waits for ever in no-worker.
+            first: list[asyncio.Future[Any]] = [result, gone]
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            return await result if result.done() else Outcome(End.LOST, detail="its pilot disconnected")
+        finally:
+            result.cancel()
+            future.release()
+
+    async def stop(self, grace_s: float | None) -> None:
+        """End everything. With `grace_s`, running jobs are ended first (TERM, KILL after `grace_s`)."""
+        if self._client is not None:
+            if grace_s is not None and self._cluster.scheduler.workers:
+                with contextlib.suppress(Exception):  # a pilot that is gone has nothing left to end
+                    await asyncio.wait_for(self._client.run(stop_rule_host, grace_s, on_error="ignore"), grace_s + 10)
+            await self._client.close()
+        if self._cluster is not None:
+            with contextlib.suppress(TimeoutError):  # a cancel command that hangs must not hold up Snakemake
+                await asyncio.wait_for(self._cluster.close(), STOP_S)
+        if self._security is not None:
+            self._security.remove()
+        if self._log is not None:
+            self._log.close()
+
+
+async def _result(future: Any) -> Outcome:
+    try:
+        outcome: Outcome = await future
+        return outcome
+    except asyncio.CancelledError:
+        if not future.cancelled():
+            raise  # this coroutine was cancelled, not the future
+        return Outcome(End.LOST, detail="its Dask future was cancelled")
+    except Exception as error:
+        return Outcome(End.LOST, detail=f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+class _DaskLog:
+    """Dask's own messages go to the run's folder: on the terminal they would look like errors of the workflow."""
+
+    NAMES = ("distributed", "dask_jobqueue", "tornado", "bokeh")
+
+    def __init__(self, path: Path) -> None:
+        self._handler = logging.FileHandler(path, delay=True)
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        self._replaced: list[tuple[logging.Logger, list[logging.Handler], bool]] = []
+        for logger in map(logging.getLogger, self.NAMES):
+            self._replaced.append((logger, logger.handlers[:], logger.propagate))
+            logger.handlers[:] = [self._handler]
+            logger.propagate = False
+
+    def close(self) -> None:
+        for logger, handlers, propagate in self._replaced:
+            logger.handlers[:] = handlers
+            logger.propagate = propagate
+        self._handler.close()

@@ -1,0 +1,258 @@
+"""Pilots as dask-jobqueue jobs, and as a process of this machine.
+
+A pilot is one Dask worker without a nanny: its death is its batch job's end, never a silent restart.
+Submission happens in a task of its own, so one slow submit command holds up neither the others nor the
+end of the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from distributed.core import Status
+from distributed.deploy.spec import ProcessInterface
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from ..model.pool import Pool
+    from .security import RunSecurity
+
+DEATH_TIMEOUT_S = 60
+"""A pilot that can't reach its scheduler for this long at its start ends."""
+
+LOCAL_GRACE_S = 5.0
+
+
+class PilotListener(Protocol):
+    """Who wants to know what becomes of a pilot's submission."""
+
+    def pilot_submitted(self, pilot: str, batch_id: str) -> None: ...
+
+    def pilot_start_failed(self, pilot: str, words: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PilotSetup:
+    """What all pilots of a run have in common."""
+
+    security: RunSecurity
+    log_folder: Path
+    scratch_folder: Path | None
+    interface: str | None
+    listener: PilotListener
+
+
+def specification(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
+    """The SpecCluster entry of one pilot of `pool`: a class and its options."""
+    if pool.system == "local":
+        return {"cls": LocalPilot, "options": {"arguments": worker_arguments(pool, setup), "setup": setup}}
+    return {"cls": batch_pilot_class(pool.system), "options": {"setup": setup, **job_options(pool, setup)}}
+
+
+def worker_arguments(pool: Pool, setup: PilotSetup) -> list[str]:
+    """Options of `dask worker` beyond those that dask-jobqueue gives; later ones win.
+
+    Dask's memory limit is off: it would see the worker's own memory only, never a rule's. Threads are not
+    used by jobs (they are coroutines); their number bounds how many tasks run at a time.
+    """
+    amounts = pool.amounts
+    arguments = [
+        *("--nthreads", str(amounts["cores"])),
+        *("--memory-limit", "0"),
+        *("--resources", ",".join(f"{name}={amount}" for name, amount in amounts.items())),
+        "--no-dashboard",
+        *("--dashboard-address", "127.0.0.1:0"),  # Dask always opens an HTTP port; keep it off the network
+        *setup.security.worker_arguments(),
+    ]
+    if setup.scratch_folder:
+        arguments += ["--local-directory", str(setup.scratch_folder)]
+    return arguments
+
+
+def job_options(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
+    """The options of a dask-jobqueue job class for one pilot."""
+    options: dict[str, Any] = {
+        "cores": pool.cores,
+        "memory": f"{pool.mem_mb}MB",
+        "processes": 1,
+        "nanny": False,
+        "interface": setup.interface,
+        "protocol": "tls://",
+        "death_timeout": DEATH_TIMEOUT_S,
+        "python": shlex.quote(sys.executable),
+        "worker_extra_args": [shlex.quote(argument) for argument in worker_arguments(pool, setup)],
+        "log_directory": _relative(setup.log_folder),
+        "job_name": "daskjq",
+        "config_name": pool.config_name,
+    }
+    if pool.prologue:
+        options["job_script_prologue"] = list(pool.prologue)
+    if pool.directives:
+        options["job_extra_directives"] = (
+            dict(_key_value(line) for line in pool.directives) if pool.system == "htcondor" else list(pool.directives)
+        )
+    if pool.system == "htcondor":
+        return options | {"disk": f"{pool.others.get('disk_mb', 1000)}MB"}
+    if pool.queue:
+        options["queue"] = pool.queue
+    if pool.account:
+        options["account" if pool.system in ("slurm", "pbs", "moab") else "project"] = pool.account
+    if pool.walltime_s is not None:
+        options["walltime"] = walltime_text(pool.system, pool.walltime_s)
+    return options
+
+
+def walltime_text(system: str, walltime_s: int) -> str:
+    """A walltime as the batch system reads it: hours may exceed a day; LSF knows no seconds.
+
+    >>> walltime_text("slurm", 93605), walltime_text("lsf", 3601)
+    ('26:00:05', '1:01')
+    """
+    if system == "lsf":
+        minutes = -(-walltime_s // 60)
+        return f"{minutes // 60}:{minutes % 60:02d}"
+    return f"{walltime_s // 3600:02d}:{walltime_s % 3600 // 60:02d}:{walltime_s % 60:02d}"
+
+
+class LocalPilot(ProcessInterface):  # type: ignore[misc]
+    """A pilot as a child process of Snakemake, in a session of its own: Ctrl-C at the terminal is ours to handle."""
+
+    def __init__(
+        self, scheduler: str | None = None, name: str = "", *, arguments: Sequence[str], setup: PilotSetup
+    ) -> None:
+        super().__init__(scheduler=scheduler, name=name)
+        self.scheduler = scheduler
+        self.name = name
+        self._arguments = arguments
+        self._setup = setup
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", str(self.scheduler)]
+        command += ["--name", self.name, "--no-nanny", "--death-timeout", str(DEATH_TIMEOUT_S)]
+        command += ["--host", "127.0.0.1", *self._arguments]
+        log_path = self._setup.log_folder / f"{self.name}.log"
+        try:
+            with log_path.open("ab") as log:
+                self._process = await asyncio.create_subprocess_exec(
+                    *command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+        except OSError as error:
+            self._setup.listener.pilot_start_failed(self.name, str(error))
+        else:
+            self._setup.listener.pilot_submitted(self.name, str(self._process.pid))
+            self._watcher = asyncio.create_task(self._watch(self._process, log_path))
+        await super().start()
+
+    async def _watch(self, process: asyncio.subprocess.Process, log_path: Path) -> None:
+        status = await process.wait()
+        self._setup.listener.pilot_start_failed(self.name, f"exit status {status}: {last_words(log_path)}")
+
+    async def close(self) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), LOCAL_GRACE_S)
+            except TimeoutError:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
+        await super().close()
+
+
+class BatchPilot:
+    """Mixed into a dask-jobqueue job class: submits in a task of its own and tells how that went."""
+
+    def __init__(self, scheduler: str | None = None, name: str = "", *, setup: PilotSetup, **options: Any) -> None:
+        super().__init__(scheduler=scheduler, name=name, **options)  # type: ignore[call-arg]
+        self._setup = setup
+
+    async def start(self) -> None:
+        self._submission = asyncio.create_task(self._submit())
+        self.status = Status.running
+
+    async def _submit(self) -> None:
+        job: Any = self
+        try:
+            with job.job_file() as script:
+                answer = await job._submit_job(script)
+                job.job_id = job._job_id_from_submit_output(answer)
+        except (RuntimeError, ValueError, OSError) as error:
+            self._setup.listener.pilot_start_failed(job.name, command_words(error))
+        else:
+            self._setup.listener.pilot_submitted(job.name, job.job_id)
+
+    async def close(self) -> None:
+        # A job that is just being submitted has no id yet; cancelling must wait for it.
+        await asyncio.wait([self._submission])
+        await super().close()  # type: ignore[misc]
+        self.status = Status.closed
+
+
+def batch_pilot_class(system: str) -> type[BatchPilot]:
+    """dask-jobqueue's own job class of a batch system, with `BatchPilot` in front."""
+    import dask_jobqueue.htcondor
+    import dask_jobqueue.lsf
+    import dask_jobqueue.moab
+    import dask_jobqueue.oar
+    import dask_jobqueue.pbs
+    import dask_jobqueue.sge
+    import dask_jobqueue.slurm
+
+    bases = {
+        "slurm": dask_jobqueue.slurm.SLURMJob,
+        "pbs": dask_jobqueue.pbs.PBSJob,
+        "sge": dask_jobqueue.sge.SGEJob,
+        "lsf": dask_jobqueue.lsf.LSFJob,
+        "oar": dask_jobqueue.oar.OARJob,
+        "htcondor": dask_jobqueue.htcondor.HTCondorJob,
+        "moab": dask_jobqueue.moab.MoabJob,
+    }
+    base = bases[system]
+    return type(f"{base.__name__}Pilot", (BatchPilot, base), {})
+
+
+def command_words(error: Exception) -> str:
+    """What a failed submit command said, on one line.
+
+    >>> command_words(RuntimeError("Command exited with non-zero exit code.\\nExit code: 1\\nCommand:\\nsbatch x\\n"
+    ...     "stdout:\\n\\nstderr:\\nsbatch: error: invalid partition specified: nosuch\\n\\n"))
+    'sbatch: error: invalid partition specified: nosuch'
+    """
+    text = str(error)
+    _, _, stderr = text.partition("\nstderr:\n")
+    stdout = text.partition("\nstdout:\n")[2].partition("\nstderr:\n")[0]
+    return " ".join((stderr.strip() or stdout.strip() or text).split())
+
+
+def last_words(log: Path, lines: int = 3) -> str:
+    """The last lines of a pilot's log on one line; "" where there is none."""
+    from ..worker import log_tail
+
+    return " / ".join(log_tail.read(str(log)).splitlines()[-lines:])
+
+
+def _relative(folder: Path) -> str:
+    """Relative to the working directory where it lies below: batch headers can't quote blanks in a path."""
+    absolute = folder.absolute()
+    try:
+        return str(absolute.relative_to(os.getcwd()))
+    except ValueError:
+        return str(absolute)
+
+
+def _key_value(line: str) -> tuple[str, str]:
+    key, _, value = line.partition("=")
+    return key.strip(), value.strip()

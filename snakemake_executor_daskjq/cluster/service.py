@@ -1,0 +1,106 @@
+"""The cluster of a run in a thread of its own: the door between Snakemake's threads and the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import threading
+from concurrent.futures import Future
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from ..journal import SCHEMA, Journal
+from ..model import events
+from .dispatcher import Dispatcher
+from .fleet import Fleet
+from .offers import complete
+from .summary import Summary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..journal import RunFolder
+    from ..model.pool import Pool
+    from ..model.request import Launch, Request
+    from ..settings import Config
+    from .dispatcher import Reporter
+
+CANCEL_GRACE_S = 5.0
+"""Between TERM and KILL for running jobs when the run is cancelled."""
+
+
+class ClusterService:
+    """Starts the scheduler, dispatches jobs, and ends everything.
+
+    `submit`, `stop` and `journal` may be used from any thread.
+    """
+
+    def __init__(self, config: Config, folder: RunFolder, reporter: Reporter, cores_limit: int | None) -> None:
+        self._config = config
+        self._folder = folder
+        self._reporter = reporter
+        self.pools: tuple[Pool, ...] = tuple(complete(pool, cores_limit) for pool in config.pools)
+        self.summary = Summary()
+        self.dashboard_link: str | None = None
+        self.journal = Journal(folder.journal_path, reporter.warn)
+        self._started: Future[None] = Future()
+        self._grace_s: float | None = None
+        self._thread = threading.Thread(target=self._run, name="daskjq", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread and the Dask scheduler. Raises ClusterStartError or OSError."""
+        pools = {pool.name: dataclasses.asdict(pool) for pool in self.pools}
+        self.journal.write(
+            events.RunStarted(schema=SCHEMA, version=version("snakemake-executor-plugin-daskjq"), pools=pools)
+        )
+        self._thread.start()
+        self._started.result()
+
+    def submit(self, jobs: Sequence[tuple[Request, Launch]]) -> None:
+        """Hand over a batch of jobs; returns at once."""
+        self._call(lambda: self._dispatcher.submit(jobs))
+
+    def stop(self, *, cancel: bool) -> None:
+        """End pilots, scheduler and thread; with `cancel`, running jobs too. Returns when all are gone.
+
+        A second Ctrl-C meanwhile raises KeyboardInterrupt here; call it again to go on waiting.
+        """
+        if self._thread.is_alive():
+            self._grace_s = CANCEL_GRACE_S if cancel else None
+            self._call(self._stop.set)
+            self._thread.join()
+        self.journal.write(events.RunEnded(cancelled=cancel))
+        self.journal.close()
+
+    def _call(self, function: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(function)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except BaseException as error:
+            if not self._started.done():
+                self._started.set_exception(error)
+                return
+            raise
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._dispatcher = Dispatcher(
+            self.pools,
+            lambda listener: Fleet(self._config, self._folder, listener),
+            self._reporter,
+            self.journal,
+            self._folder,
+            self.summary,
+        )
+        fleet = self._dispatcher.fleet
+        try:
+            await fleet.start()
+            self.dashboard_link = fleet.dashboard_link
+            self._started.set_result(None)
+            await self._stop.wait()
+        finally:
+            await self._dispatcher.close()
+            await fleet.stop(self._grace_s)

@@ -1,0 +1,36 @@
+"""What a run used, for its last line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts of one run; core-seconds are of connected pilots and of jobs."""
+
+    jobs_succeeded: int = 0
+    jobs_failed: int = 0
+    pilots: int = 0
+    pilot_core_s: float = 0.0
+    used_core_s: float = 0.0
+
+    def pilot_left(self, core_s: float) -> None:
+        self.pilots += 1
+        self.pilot_core_s += core_s
+
+    def used(self, core_s: float) -> None:
+        self.used_core_s += core_s
+
+    def line(self) -> str:
+        """The summary for the user.
+
+        >>> Summary(198, 2, 3, 7200.0, 5400.0).line()
+        '198 jobs succeeded, 2 failed; 3 pilots, 2.00 core-hours, 75 % of them used'
+        """
+        share = f", {100 * self.used_core_s / self.pilot_core_s:.0f} % of them used" if self.pilot_core_s else ""
+        failed = f", {self.jobs_failed} failed" if self.jobs_failed else ""
+        return (
+            f"{self.jobs_succeeded} job{'s' * (self.jobs_succeeded != 1)} succeeded{failed}; "
+            f"{self.pilots} pilot{'s' * (self.pilots != 1)}, {self.pilot_core_s / 3600:.2f} core-hours{share}"
+        )

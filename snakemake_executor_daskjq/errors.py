@@ -1,0 +1,103 @@
+"""The errors a user can act on. The executor hands them to Snakemake as its own `WorkflowError`."""
+
+from __future__ import annotations
+
+
+class DaskjqError(Exception):
+    """Base of every error that daskjq raises on purpose; its text is meant for the user."""
+
+
+class SettingError(DaskjqError):
+    """A setting has a value that is not allowed.
+
+    Attributes
+    ----------
+    option : the setting's name without its prefix, such as `max_pilots`.
+    found : what was given.
+    allowed : what may be given instead.
+    """
+
+    def __init__(self, option: str, found: object, allowed: str) -> None:
+        super().__init__(option, found, allowed)
+        self.option = option
+        self.found = found
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        flag = f"--daskjq-{self.option.replace('_', '-')}"
+        return f"{flag}: found {self.found!r}, allowed is {self.allowed}."
+
+
+class InfeasibleRequestError(DaskjqError):
+    """No pilot of any pool can ever hold what a job asks for.
+
+    Attributes
+    ----------
+    rule : the rule (or group) that asks.
+    resource : the name of the resource that does not fit.
+    amount : what is asked for, in the resource's own unit (`mem_mb`: MB, `runtime`: seconds).
+    largest_offer : the largest amount that one pilot offers, 0 where none does.
+    """
+
+    def __init__(self, rule: str, resource: str, amount: int, largest_offer: int) -> None:
+        super().__init__(rule, resource, amount, largest_offer)
+        self.rule = rule
+        self.resource = resource
+        self.amount = amount
+        self.largest_offer = largest_offer
+
+    def __str__(self) -> str:
+        unit = {"runtime": " seconds"}.get(self.resource, "")
+        return (
+            f"Rule {self.rule} asks for {self.resource}={self.amount}{unit}, but the largest pilot offers "
+            f"{self.largest_offer}{unit}. Lower the rule's request (--set-resources, --set-threads), or "
+            f"start larger pilots ({_remedy(self.resource)})."
+        )
+
+
+def _remedy(resource: str) -> str:
+    flags = {
+        "cores": "--daskjq-cores",
+        "mem_mb": "--daskjq-memory",
+        "gpu": "--daskjq-gpus",
+        "runtime": "--daskjq-walltime",
+    }
+    return flags.get(resource, f"--daskjq-resources {resource}=N")
+
+
+class UnknownPoolError(DaskjqError):
+    """A rule pins itself with `daskjq_pool` to a pool that does not exist."""
+
+    def __init__(self, rule: str, pool: str, known: tuple[str, ...]) -> None:
+        super().__init__(rule, pool, known)
+        self.rule = rule
+        self.pool = pool
+        self.known = known
+
+    def __str__(self) -> str:
+        return f"Rule {self.rule} asks for daskjq_pool={self.pool!r}; the pools are: {', '.join(self.known)}."
+
+
+class NoPilotError(DaskjqError):
+    """Pilots of a pool can't be started, and no pilot is left that could run the waiting jobs.
+
+    Attributes
+    ----------
+    pool : the pool's name.
+    failures : how many starts failed one after the other.
+    words : what the batch system, or the pilot's own log, said last.
+    """
+
+    def __init__(self, pool: str, failures: int, words: str) -> None:
+        super().__init__(pool, failures, words)
+        self.pool = pool
+        self.failures = failures
+        self.words = words
+
+    def __str__(self) -> str:
+        times = "once" if self.failures == 1 else f"{self.failures} times"
+        return f"No pilot of pool {self.pool} could be started ({times}): {self.words}"
+
+
+class ClusterStartError(DaskjqError):
+    """The Dask scheduler of the run could not be started (interface, port or certificate)."""

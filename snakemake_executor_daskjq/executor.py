@@ -1,0 +1,315 @@
+"""The Snakemake interface: job -> Request and Launch, Outcome -> Snakemake's callbacks. No policy.
+
+Snakemake constructs an executor also where nothing is to be done, so nothing is started before the first
+jobs come, and Dask is imported then. Ends of jobs are reported from a thread of our own: Snakemake's
+callbacks take the scheduler's lock, which it holds while it waits for files; Dask's event loop must not.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import shlex
+import signal
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.real import RealExecutor
+from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode, SharedFSUsage
+from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
+
+from . import mapping
+from .errors import DaskjqError
+from .journal import RunFolder
+from .model import events
+from .model.outcome import End, Outcome
+from .model.request import Launch, Request
+from .settings import ExecutorSettings, configure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+
+    from .cluster.service import ClusterService
+
+common_settings = CommonSettings(
+    non_local_exec=True,
+    implies_no_shared_fs=False,
+    job_deploy_sources=False,
+    pass_default_storage_provider_args=True,
+    pass_default_resources_args=True,
+    pass_envvar_declarations_to_cmd=False,  # secrets go with the request, never on a command line
+    auto_deploy_default_storage_provider=False,
+    pass_group_args=True,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A job's end on its way to Snakemake."""
+
+    info: SubmittedJobInfo
+    request: Request
+    launch: Launch
+    outcome: Outcome
+    pilot: str
+
+
+class Executor(RealExecutor):  # type: ignore[misc]
+    """Hands jobs to the run's `ClusterService` and reports their ends."""
+
+    def __post_init__(self) -> None:
+        try:
+            self._config = configure(self.executor_settings or ExecutorSettings())
+        except DaskjqError as error:
+            raise WorkflowError(str(error)) from None
+        self._service: ClusterService | None = None
+        self._folder = RunFolder(self._config.log_folder)
+        self._submitted: dict[str, tuple[SubmittedJobInfo, Launch]] = {}
+        self._ended: queue.SimpleQueue[_Ended | None] = queue.SimpleQueue()
+        self._reporting = threading.Thread(target=self._report_ends, name="daskjq-report", daemon=True)
+        self._signals: dict[int, Any] = {}
+        self._warned: set[str] = set()
+
+    # -- what Snakemake calls ---------------------------------------------------------------------------
+
+    def run_jobs(self, jobs: Sequence[JobExecutorInterface]) -> None:
+        """Take over all jobs of a scheduling round at once."""
+        service = self._started_service()
+        batch = []
+        for job in jobs:
+            self.run_job_pre(job)
+            request = self._request(job, service)
+            launch = self._launch(job, request)
+            info = SubmittedJobInfo(job)
+            self._submitted[request.key] = (info, launch)
+            self.report_job_submission(info)
+            batch.append((request, launch))
+        service.submit(batch)
+
+    def run_job(self, job: JobExecutorInterface) -> None:
+        self.run_jobs([job])
+
+    def cancel(self) -> None:
+        """Snakemake was interrupted: end running jobs, pilots and queued batch jobs."""
+        self._stop(cancel=True)
+
+    def shutdown(self) -> None:
+        """The workflow is over. After an error of the executor itself, jobs may still run: they are ended."""
+        self._stop(cancel=bool(self._submitted))
+
+    def get_exec_mode(self) -> ExecMode:
+        return ExecMode.REMOTE
+
+    def get_python_executable(self) -> str:
+        shared = SharedFSUsage.SOFTWARE_DEPLOYMENT in self.workflow.storage_settings.shared_fs_usage
+        return sys.executable if shared else "python"
+
+    @property
+    def cores(self) -> int | str:
+        """Unused: each job is told its own cores (`_job_arguments`)."""
+        return self.workflow.resource_settings.cores or "all"
+
+    # -- what the dispatcher says (Reporter); called in its thread ----------------------------------------
+
+    def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
+        info, launch = self._submitted.pop(request.key)
+        self._ended.put(_Ended(info, request, launch, outcome, pilot))
+
+    def tell(self, text: str) -> None:
+        self.logger.info(f"daskjq: {text}", extra=self._progress)
+
+    def warn(self, text: str) -> None:
+        self.logger.warning(f"daskjq: {text}")
+
+    def give_up(self, error: DaskjqError) -> None:
+        self.workflow.scheduler.executor_error_callback(WorkflowError(f"daskjq: {error}"))
+
+    # -- start and end ------------------------------------------------------------------------------------
+
+    def _started_service(self) -> ClusterService:
+        if self._service is not None:
+            return self._service
+        from .cluster.service import ClusterService
+
+        try:
+            self._folder.create()
+            service = ClusterService(
+                self._config, self._folder, self, cores_limit=self.workflow.resource_settings.cores
+            )
+            service.start()
+        except DaskjqError as error:
+            raise WorkflowError(str(error)) from None
+        except OSError as error:
+            raise WorkflowError(f"daskjq can't write its folder {self._folder.path}: {error}") from None
+        self._service = service
+        self._reporting.start()
+        self._catch_signals()
+        pools = "; ".join(
+            f"pool {pool.name}: {'this machine' if pool.system == 'local' else f'at most {pool.max_pilots} pilots'}"
+            f" with {', '.join(f'{name}={amount}' for name, amount in pool.amounts.items())}"
+            for pool in service.pools
+        )
+        dashboard = f"; dashboard {service.dashboard_link}" if service.dashboard_link else ""
+        self.tell(f"system {service.pools[0].system}; {pools}{dashboard}; journal and logs in {self._folder.path}")
+        return service
+
+    def _stop(self, *, cancel: bool) -> None:
+        service, self._service = self._service, None
+        if service is None:
+            return
+        if cancel:
+            self.tell(f"ending {len(self._submitted)} jobs and all pilots.")
+        while True:
+            try:
+                service.stop(cancel=cancel)
+                break
+            except KeyboardInterrupt:
+                self.warn("still ending jobs and pilots; leaving now would leave them behind. One moment.")
+        self._ended.put(None)
+        if threading.current_thread() is not self._reporting:
+            self._reporting.join(timeout=5)
+        self._restore_signals()
+        self.tell(service.summary.line())
+
+    def _catch_signals(self) -> None:
+        """SIGTERM and SIGHUP end the run as Ctrl-C does; Snakemake would wait for all jobs that it handed over."""
+
+        def interrupt(signum: int, frame: object) -> None:
+            raise SystemExit(128 + signum)  # the scheduler's loop catches it, and cancels
+
+        if threading.current_thread() is threading.main_thread():
+            for signum in (signal.SIGTERM, signal.SIGHUP):
+                self._signals[signum] = signal.signal(signum, interrupt)
+
+    def _restore_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for signum, handler in self._signals.items():
+                signal.signal(signum, handler)
+            self._signals.clear()
+
+    # -- job -> Request and Launch --------------------------------------------------------------------------
+
+    def _request(self, job: JobExecutorInterface, service: ClusterService) -> Request:
+        resources = dict(job.resources.items())
+        declared = {name for pool in service.pools for name in pool.others}
+        wanted = mapping.amounts(resources, declared - {"gpu"})
+        if self._config.local:
+            # As with Snakemake's own local execution: a rule may name more threads than there are.
+            wanted["cores"] = min(wanted["cores"], max(pool.amounts["cores"] for pool in service.pools))
+        request = Request(
+            key=f"{job.name}-{job.jobid}-{job.attempt}",
+            job_id=job.jobid if isinstance(job.jobid, int) else 0,
+            rule=job.name,
+            attempt=job.attempt,
+            amounts=wanted,
+            runtime_s=mapping.runtime_s(resources),
+            pool=str(resources["daskjq_pool"]) if resources.get("daskjq_pool") else None,
+            priority=getattr(job, "priority", 0),
+        )
+        try:
+            mapping.check_feasible(request, service.pools)
+        except DaskjqError as error:
+            raise WorkflowError(str(error)) from None
+        return request
+
+    def _launch(self, job: JobExecutorInterface, request: Request) -> Launch:
+        return Launch(
+            key=request.key,
+            argv=(
+                "--snakefile",
+                str(self.get_snakefile()),
+                *self._job_arguments(job, request),
+                *self._common_arguments,
+            ),
+            cwd=str(self.workflow.workdir_init),
+            log_path=str(self._folder.job_log(request.rule, request.key).absolute()),
+            python=self.get_python_executable(),
+            precommand=self._precommand,
+            env=self._environment,
+        )
+
+    def _job_arguments(self, job: JobExecutorInterface, request: Request) -> Iterator[str]:
+        """What `RealExecutor.get_job_args` says, as a list: no shell reads wildcards and file names."""
+        yield from ("--target-jobs", *encode_target_jobs_cli_args(job.get_target_spec()))
+        yield from ("--allowed-rules", *job.rules)
+        if job.is_group():
+            yield from ("--local-groupid", str(job.jobid))
+        else:
+            yield "--force-use-threads"
+        yield from ("--cores", str(request.amounts["cores"]))
+        yield from ("--attempt", str(job.attempt))
+        if unneeded := list(self.workflow.dag.get_unneeded_temp_files(job)):
+            yield from ("--unneeded-temp-files", *unneeded)
+        # On this machine the files are there; elsewhere the file system may lag behind.
+        waits = not self._config.local and self._shares(SharedFSUsage.INPUT_OUTPUT)
+        if waits and (files := list(job.get_wait_for_files())):
+            yield from ("--wait-for-files", *files)
+
+    @functools.cached_property
+    def _common_arguments(self) -> tuple[str, ...]:
+        """Arguments that all jobs of the run share."""
+        general = self.workflow.spawned_job_args_factory.general_args(executor_common_settings=self.common_settings)
+        return (
+            *shlex.split(general),
+            "--quiet",
+            "progress",
+            "host",
+            "--mode",
+            self.get_exec_mode().item_to_choice(),
+        )
+
+    @functools.cached_property
+    def _precommand(self) -> str:
+        return str(self.workflow.spawned_job_args_factory.precommand(executor_common_settings=self.common_settings))
+
+    @functools.cached_property
+    def _environment(self) -> dict[str, str]:
+        return {name: str(value) for name, value in self.envvars().items()}
+
+    def _shares(self, usage: SharedFSUsage) -> bool:
+        return usage in self.workflow.storage_settings.shared_fs_usage
+
+    @functools.cached_property
+    def _progress(self) -> dict[str, Any]:
+        """Marks a log record as progress, so that `--quiet progress` leaves it out."""
+        from snakemake.settings.enums import Quietness
+
+        return {"quietness": Quietness.PROGRESS}
+
+    # -- Outcome -> Snakemake -----------------------------------------------------------------------------------
+
+    def _report_ends(self) -> None:
+        while (ended := self._ended.get()) is not None:
+            service = self._service
+            success = ended.outcome.end is End.SUCCEEDED
+            if service is not None:
+                service.journal.write(events.JobReported(key=ended.request.key, success=success))
+                if success:
+                    service.summary.jobs_succeeded += 1
+                else:
+                    service.summary.jobs_failed += 1
+            try:
+                if success:
+                    self.report_job_success(ended.info)
+                else:
+                    self._report_failure(ended)
+            except Exception as error:  # Snakemake must hear of it, or it waits for ever
+                self.workflow.scheduler.executor_error_callback(error)
+
+    def _report_failure(self, ended: _Ended) -> None:
+        outcome = ended.outcome
+        reason = outcome.reason() if outcome.end is End.LOST or not outcome.detail else outcome.detail
+        message = f"{reason} on pilot {ended.pilot}; log: {ended.launch.log_path}"
+        if outcome.log_tail:
+            message += "\n    last lines of the log:\n" + "\n".join(
+                f"        {line}" for line in outcome.log_tail.splitlines()
+            )
+        if ended.info.job.is_group():
+            self.logger.error(f"daskjq: group {ended.request.rule}: {message}")  # Snakemake shows no message there
+        self.report_job_error(ended.info, msg=message, aux_logs=[ended.launch.log_path])

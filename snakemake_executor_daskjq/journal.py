@@ -1,0 +1,82 @@
+"""The run's folder and its journal: every decision and outcome, one JSON line each.
+
+The journal is written from the dispatcher's thread and from the reporter's; each line goes out in one
+`write`, so lines never mix. A journal that can't be written never stops a run: the user is told once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from .model.events import Event
+
+SCHEMA = 1
+"""Raised when a field changes its meaning; new fields and events don't raise it."""
+
+
+class RunFolder:
+    """`<base>/runs/<start>-<pid>`: journal, job logs, pilot logs and certificates of one run.
+
+    The folder is private to the user (0700): logs and job scripts may name what others should not see.
+    """
+
+    def __init__(self, base: Path, now: float | None = None) -> None:
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+        self.path = base / "runs" / f"{stamp}-{os.getpid()}"
+        self.journal_path = self.path / "journal.jsonl"
+        self.pilot_logs = self.path / "pilots"
+        self.tls = self.path / "tls"
+        self.dask_log = self.path / "dask.log"
+
+    def create(self) -> None:
+        """Create the folders. Raises OSError."""
+        self.path.mkdir(parents=True, mode=0o700)
+        self.pilot_logs.mkdir(mode=0o700)
+        self.tls.mkdir(mode=0o700)
+
+    def job_log(self, rule: str, key: str) -> Path:
+        """The log of one job and attempt; its folder exists afterwards."""
+        folder = self.path / "logs" / rule
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / f"{key}.log"
+
+
+class Journal:
+    """Appends events to `journal.jsonl`."""
+
+    def __init__(self, path: Path, complain: Callable[[str], None]) -> None:
+        self._path = path
+        self._complain: Callable[[str], None] | None = complain
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, event: Event) -> None:
+        line = json.dumps(event.record(time.time()), separators=(",", ":"), default=str) + "\n"
+        try:
+            os.write(self._fd, line.encode())
+        except OSError as error:
+            if self._complain is not None:
+                self._complain(f"The journal {self._path} can't be written ({error}); the run goes on without it.")
+                self._complain = None
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            os.close(self._fd)
+        self._fd = -1
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The events of a journal in order; a line cut off by a crash is passed over."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            with contextlib.suppress(json.JSONDecodeError):
+                event = json.loads(line)
+                if isinstance(event, dict):
+                    yield event

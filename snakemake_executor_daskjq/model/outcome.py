@@ -1,0 +1,63 @@
+"""How one try of a job ended, and what it used."""
+
+from __future__ import annotations
+
+import enum
+import signal
+from dataclasses import dataclass
+
+
+class End(enum.StrEnum):
+    """The reasons that users are told."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"  # the rule's own failure: exit status or signal
+    NOT_STARTED = "not_started"  # the child could not be started at all
+    LOST = "lost"  # the pilot, or its rule host, went away under the job
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One try of a job.
+
+    Attributes
+    ----------
+    end : the reason.
+    exit_status : of the child, None if a signal ended it or it never ran.
+    signal_number : the signal that ended the child, or None.
+    started_at, ended_at : seconds since the epoch, on the pilot's clock.
+    cpu_s : user and system CPU seconds of the child and all descendants that it waited for.
+    peak_mem_mb : the largest resident set of any one process of the job, MB of 10^6 bytes (`ru_maxrss`).
+    detail : why a child could not be started, or how the pilot was lost.
+    log_tail : the last lines of the log where the job failed; "" otherwise.
+    """
+
+    end: End
+    exit_status: int | None = None
+    signal_number: int | None = None
+    started_at: float = 0.0
+    ended_at: float = 0.0
+    cpu_s: float = 0.0
+    peak_mem_mb: float = 0.0
+    detail: str = ""
+    log_tail: str = ""
+
+    @property
+    def wall_s(self) -> float:
+        return self.ended_at - self.started_at
+
+    def reason(self) -> str:
+        """One phrase for the user.
+
+        >>> Outcome(End.FAILED, exit_status=3).reason()
+        'exit status 3'
+        >>> Outcome(End.FAILED, signal_number=9).reason()
+        'ended by SIGKILL'
+        >>> Outcome(End.LOST, detail="pilot main-2 disconnected").reason()
+        'lost: pilot main-2 disconnected'
+        """
+        if self.signal_number is not None:
+            return f"ended by {signal.Signals(self.signal_number).name}"
+        if self.exit_status is not None:
+            return f"exit status {self.exit_status}"
+        return f"{self.end.replace('_', ' ')}: {self.detail}" if self.detail else self.end.replace("_", " ")

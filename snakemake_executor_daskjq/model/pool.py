@@ -1,0 +1,63 @@
+"""Pools (kinds of pilots) and the pilots themselves."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .request import Amounts
+
+SYSTEMS = ("local", "slurm", "pbs", "sge", "lsf", "oar", "htcondor", "moab")
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One kind of pilot, and how many of them there may be.
+
+    Attributes
+    ----------
+    name : how users and the journal call it.
+    system : one of `SYSTEMS`.
+    cores, mem_mb, walltime_s : of one pilot (MB of 10^6 bytes, seconds). None means "not stated by the
+        user": the machine or the dask-jobqueue configuration tells (see `cluster.offers.complete`).
+    others : further consumable amounts of one pilot (`gpu`, `disk_mb`, custom names).
+    max_pilots : how many may exist at a time.
+    idle_timeout_s : how long a pilot may have nothing to do.
+    queue, account : the batch system's words; None leaves its default.
+    directives : further lines for the header of the job script.
+    prologue : shell lines that run before the pilot.
+    config_name : the section of the site's dask-jobqueue configuration, None for the system's own.
+    """
+
+    name: str
+    system: str
+    cores: int | None = None
+    mem_mb: int | None = None
+    walltime_s: int | None = None
+    others: Amounts = field(default_factory=dict)
+    max_pilots: int = 10
+    idle_timeout_s: float = 60.0
+    queue: str | None = None
+    account: str | None = None
+    directives: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+    config_name: str | None = None
+
+    @property
+    def amounts(self) -> Amounts:
+        """Everything one pilot offers; call it on a completed pool only."""
+        if self.cores is None or self.mem_mb is None:
+            raise ValueError(f"pool {self.name} is not complete")
+        return {"cores": self.cores, "mem_mb": self.mem_mb, **self.others}
+
+
+class PilotState(enum.StrEnum):
+    """The life of a pilot. It goes down this list, and never back."""
+
+    REQUESTED = "requested"  # the submit command has not answered yet
+    PENDING = "pending"  # the batch system has it; its Dask worker has not connected
+    RUNNING = "running"  # connected: jobs can be placed
+    ENDED = "ended"  # told to end
+    LOST = "lost"  # ended by itself, or never connected

@@ -1,0 +1,66 @@
+"""What one Snakemake job asks for, and what has to be started for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+Amounts: TypeAlias = dict[str, int]
+"""Consumable resources by name: `cores`, `mem_mb` and `disk_mb` (MB of 10^6 bytes), `gpu`, custom ones."""
+
+Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], int | None, str | None]
+"""What placement can tell apart: sorted amounts, runtime in seconds, pool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The resources of one job (or group job) at one attempt.
+
+    Attributes
+    ----------
+    key : unique within a run; names the Dask task and the log.
+    job_id : Snakemake's job id.
+    rule : the rule's name, or the group's.
+    attempt : Snakemake's attempt, from 1.
+    amounts : what the job consumes while it runs. Never changed after creation.
+    runtime_s : the longest the job may take in seconds, None where the user states none.
+    pool : the only pool that may run it, None for any.
+    priority : Snakemake's priority; higher goes first.
+    """
+
+    key: str
+    job_id: int
+    rule: str
+    attempt: int
+    amounts: Amounts
+    runtime_s: int | None = None
+    pool: str | None = None
+    priority: int = 0
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(sorted(self.amounts.items())), self.runtime_s, self.pool
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What a pilot starts for a request.
+
+    Attributes
+    ----------
+    key : the request's key.
+    argv : arguments of `python -m snakemake`.
+    cwd : the working directory.
+    log_path : receives the child's output; one file a job and attempt.
+    python : the interpreter.
+    precommand : shell code that must succeed before (Snakemake's `--precommand`), or "".
+    env : variables added to the pilot's own environment; may hold secrets, so it is never shown.
+    """
+
+    key: str
+    argv: tuple[str, ...]
+    cwd: str
+    log_path: str
+    python: str
+    precommand: str = ""
+    env: dict[str, str] = field(default_factory=dict, repr=False)

@@ -1,0 +1,184 @@
+"""The pilot's side of the rule host: starts it when the first job comes, and awaits the ends of jobs.
+
+This is the port for whatever runs jobs in a pilot. It lives in the event loop of the pilot's Dask worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from ..model.outcome import End, Outcome
+from . import log_tail, processes
+from .frames import HEADER, Frame, body_length, decode, encode
+
+if TYPE_CHECKING:
+    from ..model.request import Launch
+
+
+class RuleHost:
+    """A running rule host.
+
+    What must hold: every job that was started ends in exactly one `Outcome`; if the host dies, its running
+    jobs are lost and their processes are killed.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+        self._waiting: dict[str, asyncio.Future[Frame]] = {}
+        self._pids: dict[str, int] = {}
+        self._stopping = False
+        self._listener = asyncio.create_task(self._listen())
+
+    @classmethod
+    async def start(cls) -> RuleHost:
+        """Start a host and wait for its READY. Raises OSError where that fails."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", "snakemake_executor_daskjq.worker.host", str(theirs.fileno())]
+            process = subprocess.Popen(  # noqa: ASYNC220 - a fork and an exec, no waiting
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        reader, writer = await asyncio.open_unix_connection(sock=ours)
+        try:
+            frame = await _read(reader)
+        except (asyncio.IncompleteReadError, ConnectionError) as error:
+            process.wait()
+            raise OSError(f"the rule host ended at its start (exit status {process.returncode})") from error
+        if frame["op"] != "ready":
+            raise OSError(f"the rule host said {frame['op']} instead of ready")
+        return cls(process, reader, writer)
+
+    @property
+    def alive(self) -> bool:
+        return not self._listener.done() and not self._stopping
+
+    async def run(self, launch: Launch) -> Outcome:
+        """Start a job's child and wait for its end."""
+        ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+        self._waiting[launch.key] = ended
+        self._writer.write(
+            encode(
+                {
+                    "op": "start",
+                    "id": launch.key,
+                    "argv": cold_command(launch),
+                    "cwd": launch.cwd,
+                    "env": launch.env,
+                    "log": launch.log_path,
+                }
+            )
+        )
+        try:
+            await self._writer.drain()
+            frame = await ended
+        except ConnectionError as error:
+            return Outcome(End.LOST, detail=f"the rule host is gone ({error})")
+        finally:
+            self._waiting.pop(launch.key, None)
+            self._pids.pop(launch.key, None)
+        return _outcome(frame, launch, stopping=self._stopping)
+
+    async def stop(self, grace_s: float) -> None:
+        """End all jobs (TERM, after `grace_s` KILL) and the host; returns when they are gone."""
+        self._stopping = True
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(encode({"op": "stop", "grace_s": grace_s}))
+            await self._writer.drain()
+        await asyncio.wait([self._listener], timeout=grace_s + 5)
+        self._kill()
+
+    async def _listen(self) -> None:
+        try:
+            while True:
+                frame = await _read(self._reader)
+                if frame["op"] == "started":
+                    self._pids[frame["id"]] = frame["pid"]
+                elif frame["op"] == "ended" and frame["id"] in self._waiting:
+                    self._waiting[frame["id"]].set_result(frame)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            # Also after a protocol error: no job may wait for ever, and no child may outlive its host.
+            self._kill()
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(ConnectionError(f"exit status {self._process.returncode}"))
+            self._writer.close()
+
+    def _kill(self) -> None:
+        for pid in self._pids.values():
+            processes.kill_group(pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
+
+
+async def _read(reader: asyncio.StreamReader) -> Frame:
+    return decode(await reader.readexactly(body_length(await reader.readexactly(HEADER.size))))
+
+
+def cold_command(launch: Launch) -> list[str]:
+    """The command that runs a job from scratch.
+
+    >>> from snakemake_executor_daskjq.model.request import Launch
+    >>> cold_command(Launch("a", ("--cores", "1"), "/", "/log", "python", precommand="module load gcc"))
+    ['/bin/sh', '-c', 'module load gcc && exec "$@"', 'sh', 'python', '-m', 'snakemake', '--cores', '1']
+    """
+    command = [launch.python, "-m", "snakemake", *launch.argv]
+    if launch.precommand:
+        return ["/bin/sh", "-c", f'{launch.precommand} && exec "$@"', "sh", *command]
+    return command
+
+
+def _outcome(frame: Frame, launch: Launch, *, stopping: bool) -> Outcome:
+    status = int(frame["status"])
+    if status == 0:
+        end = End.SUCCEEDED
+    elif stopping:
+        end = End.LOST  # we ended it, so it says nothing about the rule
+    else:
+        end = End.FAILED
+    tail = log_tail.read(launch.log_path) if end is End.FAILED else ""
+    return Outcome(
+        end=end,
+        exit_status=status if status >= 0 else None,
+        signal_number=-status if status < 0 else None,
+        started_at=frame["started_at"],
+        ended_at=frame["ended_at"],
+        cpu_s=frame["cpu_s"],
+        peak_mem_mb=frame["peak_mem_mb"],
+        detail=log_tail.rule_failure(tail),
+        log_tail=tail,
+    )
+
+
+_host: RuleHost | None = None
+_starting: asyncio.Lock | None = None
+
+
+async def rule_host() -> RuleHost:
+    """This pilot's rule host, started if there is none. Raises OSError where it can't be started."""
+    global _host, _starting
+    _starting = _starting or asyncio.Lock()
+    async with _starting:
+        if _host is None or not _host.alive:
+            _host = await RuleHost.start()
+        return _host
+
+
+async def stop_rule_host(grace_s: float) -> int:
+    """End this pilot's jobs and its rule host, if any; returns this process' id. The dispatcher calls it."""
+    if _host is not None:
+        await _host.stop(grace_s)
+    return os.getpid()

@@ -1,0 +1,191 @@
+"""The rule host: starts the children of a pilot's jobs and reaps them. `python -m ...worker.host FD`.
+
+It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
+
+    pilot -> host   start {id, argv, cwd, env, log}   stop {grace_s}
+    host -> pilot   ready {pid}   started {id, pid}   ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb}
+
+Each child leads its own session, reads nothing on stdin and writes to its log. The host is a subreaper:
+what a job leaves behind becomes the host's child and is ended with the job. When the socket closes, the
+pilot is gone, and the host ends every child and itself; when the host dies, the kernel kills its children
+(parent-death signal).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from . import processes
+from .frames import Decoder, Frame, FrameError, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+GRACE_S = 5.0
+"""Between TERM and KILL where the pilot is gone and names no other time."""
+
+JOB_VARIABLE = "DASKJQ_JOB"
+"""Set in every child's environment: finds the descendants of a job that left its session."""
+
+
+@dataclass(slots=True)
+class Child:
+    job: str
+    pid: int
+    started_at: float = field(default_factory=time.time)
+
+
+class Host:
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._decoder = Decoder()
+        self._children: dict[int, Child] = {}
+        self._deadline: float | None = None  # monotonic; set once everything has to end
+
+    def run(self) -> None:
+        """Serve until told to stop, or until the pilot is gone, and all children have ended."""
+        processes.become_subreaper()
+        with _wakeup_on_sigchld() as wakeup, selectors.DefaultSelector() as selector:
+            selector.register(self._sock, selectors.EVENT_READ)
+            selector.register(wakeup, selectors.EVENT_READ)
+            self._send(op="ready", pid=os.getpid())
+            while self._deadline is None or self._children:
+                timeout = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+                ready = {key.fileobj for key, _ in selector.select(timeout)}
+                if wakeup in ready:
+                    wakeup.recv(4096)
+                    self._reap()
+                if self._sock in ready and not self._read():
+                    selector.unregister(self._sock)
+                    self._end_all(GRACE_S)
+                if self._deadline is not None and time.monotonic() >= self._deadline:
+                    self._signal_all(signal.SIGKILL)
+                    self._deadline = time.monotonic() + 1.0  # until the kernel has delivered them
+
+    def _read(self) -> bool:
+        """Act on what the pilot sent; False where it is gone."""
+        try:
+            data = self._sock.recv(65536)
+            frames = self._decoder.feed(data)
+        except (OSError, FrameError) as error:
+            print(f"rule host: {error}", file=sys.stderr)
+            return False
+        for frame in frames:
+            if frame["op"] == "start":
+                self._start(frame)
+            elif frame["op"] == "stop":
+                self._end_all(float(frame["grace_s"]))
+        return bool(data)
+
+    def _start(self, frame: Frame) -> None:
+        pid = os.fork()
+        if pid == 0:
+            _become_child(frame)
+        self._children[pid] = Child(job=frame["id"], pid=pid)
+        self._send(op="started", id=frame["id"], pid=pid)
+
+    def _reap(self) -> None:
+        for pid in _ended_children():
+            child = self._children.pop(pid, None)
+            ended_at = time.time()
+            if child is not None:
+                # The job is over when its child is: what it left running would use resources that are
+                # free now. The child is not reaped yet, so its process group can't be another's.
+                processes.kill_group(pid, signal.SIGKILL)
+            _, status, usage = os.wait4(pid, 0)
+            if child is not None:
+                self._send(
+                    op="ended",
+                    id=child.job,
+                    status=os.waitstatus_to_exitcode(status),
+                    started_at=child.started_at,
+                    ended_at=ended_at,
+                    cpu_s=usage.ru_utime + usage.ru_stime,
+                    peak_mem_mb=usage.ru_maxrss * 1024 / 1e6,
+                )
+            self._signal_strays(signal.SIGKILL, of_running_jobs=False)
+
+    def _end_all(self, grace_s: float) -> None:
+        deadline = time.monotonic() + grace_s
+        self._deadline = deadline if self._deadline is None else min(deadline, self._deadline)
+        self._signal_all(signal.SIGTERM)
+
+    def _signal_all(self, signum: signal.Signals) -> None:
+        for pid in self._children:
+            processes.kill_group(pid, signum)
+        self._signal_strays(signum, of_running_jobs=True)
+
+    def _signal_strays(self, signum: signal.Signals, *, of_running_jobs: bool) -> None:
+        """Signal what jobs left outside their session: as orphans, they are the host's children now."""
+        running = {child.job for child in self._children.values()}
+        for pid in processes.children_of(os.getpid()):
+            if pid not in self._children:
+                job = processes.environment_value(pid, JOB_VARIABLE)
+                if of_running_jobs or job not in running:
+                    processes.kill(pid, signum)
+
+    def _send(self, **frame: Any) -> None:
+        # A pilot that is gone is noticed by _read; what it can't be told any more is lost with it.
+        with contextlib.suppress(OSError):
+            self._sock.sendall(encode(frame))
+
+
+def _become_child(frame: Frame) -> None:
+    """In the forked child: become the job. Never returns."""
+    try:
+        os.setsid()
+        processes.die_with_parent()
+        signal.set_wakeup_fd(-1)
+        for signum in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(signum, signal.SIG_DFL)
+        stdin = os.open(os.devnull, os.O_RDONLY)
+        log = os.open(frame["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        for source, target in ((stdin, 0), (log, 1), (log, 2)):
+            os.dup2(source, target)  # clears close-on-exec
+        os.chdir(frame["cwd"])
+        environment = {**os.environ, **frame["env"], JOB_VARIABLE: frame["id"]}
+        os.execvpe(frame["argv"][0], frame["argv"], environment)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            os.write(2, f"daskjq: the job could not be started: {error}\n".encode())
+    finally:
+        os._exit(127)
+
+
+def _ended_children() -> Iterator[int]:
+    """The process ids of ended children, not yet reaped."""
+    with contextlib.suppress(ChildProcessError):
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            yield ended.si_pid
+
+
+@contextlib.contextmanager
+def _wakeup_on_sigchld() -> Iterator[socket.socket]:
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # A batch system's TERM goes to every process of the pilot; the host ends when its pilot does, so
+        # that running jobs are ended with their grace time and not torn away.
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        yield reader
+
+
+def main() -> None:
+    with socket.socket(fileno=int(sys.argv[1])) as sock:
+        Host(sock).run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""What a failed job's log tells: its last lines, and how the rule's own command failed."""
+
+from __future__ import annotations
+
+import os
+import re
+
+MAX_BYTES = 4096
+MAX_LINES = 20
+
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[^\t\n\x20-\x7e\xa0-\U0010ffff]")
+_EXIT_STATUS = re.compile(r"returned non-zero exit status (\d+)")
+_SIGNAL = re.compile(r"died with <Signals\.(SIG[A-Z0-9]+): \d+>")
+
+
+def read(path: str) -> str:
+    """The last lines of a log, fit for a terminal; "" where it can't be read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            size = file.tell()
+            file.seek(max(0, size - MAX_BYTES))
+            data = file.read()
+    except OSError:
+        return ""
+    lines = printable(data.decode("utf-8", "replace")).splitlines()
+    if size > MAX_BYTES:
+        del lines[0]  # most likely cut
+    return "\n".join([line for line in lines if line.strip()][-MAX_LINES:])
+
+
+def printable(text: str) -> str:
+    """Without colour codes and control characters, which could rewrite the user's terminal.
+
+    >>> printable("\\x1b[31mred\\x1b[0m\\x07 plain\\r")
+    'red plain'
+    """
+    return _CONTROL.sub("", text)
+
+
+def rule_failure(tail: str) -> str:
+    """How the rule's command failed, in the words of the job's own Snakemake; "" where it does not say.
+
+    >>> rule_failure("Command 'false' returned non-zero exit status 3.")
+    'exit status 3'
+    >>> rule_failure("died with <Signals.SIGKILL: 9>.")
+    'ended by SIGKILL'
+    """
+    statuses = _EXIT_STATUS.findall(tail)
+    signals = _SIGNAL.findall(tail)
+    if statuses:
+        return f"exit status {statuses[-1]}"
+    return f"ended by {signals[-1]}" if signals else ""
