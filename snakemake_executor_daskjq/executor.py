@@ -257,11 +257,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
         general = self.workflow.spawned_job_args_factory.general_args(executor_common_settings=self.common_settings)
         return (
             *shlex.split(general),
-            "--quiet",
-            "progress",
-            "host",
-            "--mode",
-            self.get_exec_mode().item_to_choice(),
+            # A rule's own `retries` belong to the main process, which asks for new resources at each attempt;
+            # without this the child would try again within the old ones.
+            *("--preemptible-rules", "--preemptible-retries", "0"),
+            *("--quiet", "progress", "rules", "host"),
+            *("--mode", self.get_exec_mode().item_to_choice()),
         )
 
     @functools.cached_property

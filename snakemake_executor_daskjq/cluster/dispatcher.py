@@ -60,7 +60,7 @@ class Pilots(Protocol):
 
     async def end(self, pilot: str) -> None: ...
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome: ...
+    async def run(self, address: str, launch: Launch, amounts: Amounts, tries: int) -> Outcome: ...
 
 
 Fleet = TypeVar("Fleet", bound=Pilots)
@@ -236,7 +236,7 @@ class Dispatcher(Generic[Fleet]):
 
     async def _run(self, job: Job, pilot: Pilot) -> None:
         request = job.request
-        outcome = await self.fleet.run(pilot.address, job.launch, request.amounts)
+        outcome = await self.fleet.run(pilot.address, job.launch, request.amounts, job.tries)
         if self._closing:
             return  # Snakemake has been told that the run is over, or is about to be
         pilot.jobs.discard(request.key)

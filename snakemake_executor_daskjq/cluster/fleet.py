@@ -147,7 +147,7 @@ class Fleet:
         self._cluster.worker_spec.pop(pilot, None)
         await self._cluster._correct_state()
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
+    async def run(self, address: str, launch: Launch, amounts: Amounts, tries: int) -> Outcome:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
         gone = self._watch.gone.get(address)
         if gone is None:
@@ -155,7 +155,7 @@ class Fleet:
         future = self._client.submit(
             run_job,
             launch,
-            key=launch.key,
+            key=f"{launch.key}-{tries}",  # Dask may still know the key of a lost try
             workers=[address],
             allow_other_workers=False,
             resources=amounts,

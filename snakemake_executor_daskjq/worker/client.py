@@ -97,7 +97,6 @@ class RuleHost:
             self._writer.write(encode({"op": "stop", "grace_s": grace_s}))
             await self._writer.drain()
         await asyncio.wait([self._listener], timeout=grace_s + 5)
-        self._kill()
 
     async def _listen(self) -> None:
         try:
@@ -108,20 +107,17 @@ class RuleHost:
                 elif frame["op"] == "ended" and frame["id"] in self._waiting:
                     self._waiting[frame["id"]].set_result(frame)
         except (asyncio.IncompleteReadError, ConnectionError):
-            pass
+            # The host is dead, or all but; no child may outlive it.
+            for pid in self._pids.values():
+                processes.kill_group(pid, signal.SIGKILL)
+            self._process.kill()
+            self._process.wait()
         finally:
-            # Also after a protocol error: no job may wait for ever, and no child may outlive its host.
-            self._kill()
+            # Also when the pilot ends meanwhile: at the end of its stream the host ends its jobs and itself.
+            self._writer.close()
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(ConnectionError(f"exit status {self._process.returncode}"))
-            self._writer.close()
-
-    def _kill(self) -> None:
-        for pid in self._pids.values():
-            processes.kill_group(pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.wait()
 
 
 async def _read(reader: asyncio.StreamReader) -> Frame:

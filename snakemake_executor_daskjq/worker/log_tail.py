@@ -13,6 +13,21 @@ _EXIT_STATUS = re.compile(r"returned non-zero exit status (\d+)")
 _SIGNAL = re.compile(r"died with <Signals\.(SIG[A-Z0-9]+): \d+>")
 
 
+# What every job's Snakemake says, whatever happened: it would crowd out what the rule said.
+_ROUTINE = (
+    "Building DAG of jobs...",
+    "Using shell: ",
+    "Select jobs to execute...",
+    "Execute 1 jobs...",
+    "Shutting down, this might take some time.",
+    "Exiting because a job execution failed.",
+    "Storing output in storage.",
+    "Elapsed time: ",
+    "WorkflowError:",
+    "At least one job did not complete successfully.",
+)
+
+
 def read(path: str) -> str:
     """The last lines of a log, fit for a terminal; "" where it can't be read."""
     try:
@@ -26,7 +41,7 @@ def read(path: str) -> str:
     lines = printable(data.decode("utf-8", "replace")).splitlines()
     if size > MAX_BYTES:
         del lines[0]  # most likely cut
-    return "\n".join([line for line in lines if line.strip()][-MAX_LINES:])
+    return "\n".join([line for line in lines if line.strip() and not line.startswith(_ROUTINE)][-MAX_LINES:])
 
 
 def printable(text: str) -> str:
