@@ -25,7 +25,6 @@ from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_ar
 from . import mapping
 from .errors import DaskjqError
 from .journal import RunFolder
-from .model import events
 from .model.outcome import End, Outcome
 from .model.request import Launch, Request
 from .settings import ExecutorSettings, configure
@@ -289,11 +288,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             service = self._service
             success = ended.outcome.end is End.SUCCEEDED
             if service is not None:
-                service.journal.write(events.JobReported(key=ended.request.key, success=success))
-                if success:
-                    service.summary.jobs_succeeded += 1
-                else:
-                    service.summary.jobs_failed += 1
+                service.reported(ended.request.key, success=success)
             try:
                 if success:
                     self.report_job_success(ended.info)

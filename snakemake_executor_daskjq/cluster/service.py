@@ -60,6 +60,11 @@ class ClusterService:
         """Hand over a batch of jobs; returns at once."""
         self._call(lambda: self._dispatcher.submit(jobs))
 
+    def reported(self, key: str, *, success: bool) -> None:
+        """Note that Snakemake hears of a job's end now."""
+        self.journal.write(events.JobReported(key=key, success=success))
+        self.summary.job_ended(success=success)
+
     def stop(self, *, cancel: bool) -> None:
         """End pilots, scheduler and thread; with `cancel`, running jobs too. Returns when all are gone.
 

@@ -15,6 +15,12 @@ class Summary:
     pilot_core_s: float = 0.0
     used_core_s: float = 0.0
 
+    def job_ended(self, *, success: bool) -> None:
+        if success:
+            self.jobs_succeeded += 1
+        else:
+            self.jobs_failed += 1
+
     def pilot_left(self, core_s: float) -> None:
         self.pilots += 1
         self.pilot_core_s += core_s

@@ -137,9 +137,9 @@ def place(ready: ReadyQueue, rooms: Iterable[Room], now: float) -> list[tuple[Re
         if not open_heads:
             return placed
         shape, head = open_heads[0]
-        # As long as this shape leads, fill on without ranking all shapes anew.
-        rival = min((-other.priority for _, other in open_heads[1:]), default=None)
-        while True:
+        # As long as the priority stays the same this shape leads: fill on without ranking all shapes anew.
+        following: Request | None = head
+        while following is not None and following.priority == head.priority:
             fitting = [room for room in rooms if room.fits(head, now)]
             if not fitting:
                 blocked.add(shape)
@@ -149,6 +149,3 @@ def place(ready: ReadyQueue, rooms: Iterable[Room], now: float) -> list[tuple[Re
             room.take(request.amounts)
             placed.append((request, room.pilot))
             following = ready.head(shape)
-            if following is None or (rival is not None and -following.priority > rival):
-                break
-            head = following

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakemake_executor_daskjq.errors import InfeasibleRequestError, UnknownPoolError
+from snakemake_executor_daskjq.mapping import GPU_NAMES, amounts, check_feasible, misfit
+from snakemake_executor_daskjq.model.pool import Pool
+from snakemake_executor_daskjq.model.request import Request
+
+SMALL = Pool("small", "slurm", cores=4, mem_mb=4000, walltime_s=300)
+LARGE = Pool("large", "slurm", cores=2, mem_mb=64000, walltime_s=3600, others={"gpu": 1})
+
+
+def request(runtime_s: int | None = None, pool: str | None = None, **wanted: int) -> Request:
+    return Request("key", 1, "align", 1, wanted, runtime_s=runtime_s, pool=pool)
+
+
+@pytest.mark.parametrize("name", GPU_NAMES)
+def test_all_names_of_gpus_mean_the_same(name: str) -> None:
+    assert amounts({"_cores": 1, name: 2})["gpu"] == 2
+
+
+def test_mem_mb_wins_over_mem() -> None:
+    assert amounts({"_cores": 1, "mem_mb": 700, "mem": "2 GB"})["mem_mb"] == 700
+
+
+def test_undeclared_resources_stay_snakemakes_own() -> None:
+    assert amounts({"_cores": 1, "io": 50, "disk_mb": 9}) == {"cores": 1}
+
+
+values = st.one_of(st.integers(0, 10**9), st.text(), st.none(), st.booleans(), st.floats(0, 1e9))
+
+
+@given(st.dictionaries(st.one_of(st.text(), st.sampled_from(["_cores", "mem", "mem_mb", "gpu", "disk"])), values))
+def test_any_resources_map_to_whole_amounts_with_a_core(resources: dict[str, object]) -> None:
+    mapped = amounts(resources)
+    assert mapped["cores"] >= 1
+    assert all(isinstance(amount, int) and amount > 0 for amount in mapped.values())
+
+
+def test_what_fits_one_pool_is_feasible() -> None:
+    check_feasible(request(cores=4, mem_mb=100), [LARGE, SMALL])
+    check_feasible(request(cores=1, gpu=1, runtime_s=3600), [SMALL, LARGE])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "resource", "amount", "largest"),
+    [
+        (request(cores=8), "cores", 8, 4),
+        (request(cores=1, mem_mb=99000), "mem_mb", 99000, 64000),
+        (request(cores=1, gpu=2), "gpu", 2, 1),
+        (request(cores=1, runtime_s=7200), "runtime", 7200, 3600),
+        (request(cores=1, mem_mb=5000, pool="small"), "mem_mb", 5000, 4000),
+        (request(cores=4, mem_mb=5000), "mem_mb", 5000, 4000),  # each pool lacks something else
+    ],
+)
+def test_what_no_pilot_can_hold_is_named(wanted: Request, resource: str, amount: int, largest: int) -> None:
+    with pytest.raises(InfeasibleRequestError) as caught:
+        check_feasible(wanted, [SMALL, LARGE])
+    error = caught.value
+    assert (error.rule, error.resource, error.amount, error.largest_offer) == ("align", resource, amount, largest)
+    for part in ("align", resource, str(amount), str(largest)):
+        assert part in str(error)
+
+
+def test_an_unknown_pool_is_named_with_the_known_ones() -> None:
+    with pytest.raises(UnknownPoolError, match=r"huge.*small, large"):
+        check_feasible(request(cores=1, pool="huge"), [SMALL, LARGE])
+
+
+def test_equal_limits_fit() -> None:
+    assert misfit(request(cores=4, mem_mb=4000, runtime_s=300), SMALL) is None

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakemake_executor_daskjq.errors import SettingError
+from snakemake_executor_daskjq.settings import Config, ExecutorSettings, configure, seconds
+
+
+def test_without_any_option_it_is_one_pilot_on_this_machine() -> None:
+    config = configure(ExecutorSettings())
+    (pool,) = config.pools
+    assert config.local
+    assert (pool.system, pool.max_pilots, pool.cores, pool.mem_mb) == ("local", 1, None, None)
+
+
+def test_a_pool_by_flags() -> None:
+    config = configure(
+        ExecutorSettings(
+            system="slurm",
+            cores=16,
+            memory="64GB",
+            walltime="04:00:00",
+            gpus=2,
+            resources=["licenses=3", "disk_mb=100000"],
+            queue="main",
+            account="lab",
+            directives=["--qos=short"],
+            prologue=["module load gcc"],
+            max_pilots=5,
+            idle_timeout="2m",
+        )
+    )
+    (pool,) = config.pools
+    assert pool.name == "main"
+    assert pool.amounts == {"cores": 16, "mem_mb": 64000, "gpu": 2, "licenses": 3, "disk_mb": 100000}
+    assert (pool.walltime_s, pool.max_pilots, pool.idle_timeout_s) == (14400, 5, 120.0)
+    assert (pool.queue, pool.account, pool.directives, pool.prologue) == (
+        "main",
+        "lab",
+        ("--qos=short",),
+        ("module load gcc",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("system", "slrum"),
+        ("cores", 0),
+        ("cores", -1),
+        ("memory", "much"),
+        ("memory", "-5GB"),
+        ("memory", "0"),
+        ("walltime", "1 o'clock"),
+        ("walltime", "00:00:30"),
+        ("walltime", "60"),
+        ("gpus", -1),
+        ("resources", ["licenses"]),
+        ("resources", ["licenses=many"]),
+        ("resources", ["a b=1"]),
+        ("resources", ["cores=4"]),
+        ("max_pilots", 0),
+        ("idle_timeout", "never"),
+        ("queue", "main; rm -rf /"),
+        ("queue", ""),
+        ("account", "a\nb"),
+        ("directives", ["--qos=x\n#SBATCH --exclusive"]),
+        ("prologue", ["a\nb"]),
+        ("dashboard_address", "8787"),
+        ("dashboard_address", "localhost:high"),
+    ],
+)
+def test_a_wrong_value_names_the_option_and_what_is_allowed(option: str, value: object) -> None:
+    settings = ExecutorSettings(system="slurm", cores=4, memory="4GB")
+    setattr(settings, option, value)
+    with pytest.raises(SettingError) as caught:
+        configure(settings)
+    assert caught.value.option == option
+    assert str(caught.value).startswith(f"--daskjq-{option.replace('_', '-')}: found ")
+    assert "allowed is" in str(caught.value)
+
+
+def test_batch_options_without_a_batch_system_are_refused() -> None:
+    with pytest.raises(SettingError, match="--daskjq-queue"):
+        configure(ExecutorSettings(queue="main"))
+
+
+def test_every_option_has_help_and_an_environment_variable() -> None:
+    for option in fields(ExecutorSettings):
+        assert option.metadata["help"].strip().endswith((".", "VALUE"))
+        assert option.metadata["env_var"] is True
+
+
+@given(st.integers(0, 10**5), st.integers(0, 59), st.integers(0, 59))
+def test_clock_times_are_read_exactly(hours: int, minutes: int, secs: int) -> None:
+    assert seconds("walltime", f"{hours}:{minutes:02d}:{secs:02d}") == hours * 3600 + minutes * 60 + secs
+
+
+def refused(option: str, text: str) -> bool:
+    """True if the value is refused with a SettingError of that option; any other error fails the test."""
+    settings = ExecutorSettings(system="slurm", cores=1, memory="1GB")
+    setattr(settings, option, text)
+    try:
+        config = configure(settings)
+    except SettingError as error:
+        return error.option == option and bool(error.allowed)
+    return not isinstance(config, Config)
+
+
+@given(
+    st.sampled_from(["system", "memory", "walltime", "queue", "account", "idle_timeout", "dashboard_address"]),
+    st.text(),
+)
+def test_any_text_in_any_option_is_a_config_or_a_clear_error(option: str, text: str) -> None:
+    assert refused(option, text) in (True, False)
+
+
+@given(st.sampled_from(["memory", "walltime", "idle_timeout"]), st.text("abcxyz;|&", min_size=1))
+def test_words_are_no_sizes_and_no_times(option: str, text: str) -> None:
+    assert refused(option, text)

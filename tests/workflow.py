@@ -1,0 +1,110 @@
+"""Runs real workflows with real `snakemake` processes, and finds what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from snakemake_executor_daskjq import journal
+
+MARK = "DASKJQ_TEST_RUN"
+
+
+class Workflow:
+    """A Snakefile in a folder of its own, run as a user would."""
+
+    def __init__(self, folder: Path, *options: str, env: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.options = options
+        self.mark = uuid.uuid4().hex
+        self.env = {**os.environ, MARK: self.mark, **(env or {})}
+
+    def write(self, snakefile: str, name: str = "Snakefile") -> Workflow:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(snakefile))
+        return self
+
+    def start(self, *arguments: str, executor: str = "daskjq") -> subprocess.Popen[str]:
+        """Start snakemake in a session of its own; its output goes to `output.txt`."""
+        command = [sys.executable, "-m", "snakemake", "--nocolor", "--executor", executor]
+        command += [*(self.options if executor == "daskjq" else ()), *arguments]
+        with (self.folder / "output.txt").open("w") as output:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
+
+    def run(self, *arguments: str, executor: str = "daskjq", timeout: float = 240) -> int:
+        """Run snakemake to its end; returns its exit status."""
+        arguments = arguments or ("--jobs", "100")
+        process = self.start(*arguments, executor=executor)
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"snakemake did not end in {timeout} s:\n{self.output[-4000:]}") from None
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "output.txt").read_text(errors="replace")
+
+    def read(self, name: str) -> str:
+        return (self.folder / name).read_text()
+
+    @property
+    def run_folders(self) -> list[Path]:
+        return sorted((self.folder / ".snakemake" / "daskjq" / "runs").glob("*"))
+
+    def journal(self, *names: str) -> list[dict[str, Any]]:
+        """The events of the last run, or those with the given names."""
+        events = list(journal.read(self.run_folders[-1] / "journal.jsonl"))
+        return [event for event in events if not names or event["event"] in names]
+
+    def wait_for(self, *names: str, timeout: float = 60) -> None:
+        """Wait until all these files exist. Files can't be awaited without polling."""
+        end = time.monotonic() + timeout
+        while missing := [name for name in names if not (self.folder / name).exists()]:
+            if time.monotonic() > end:
+                raise AssertionError(f"{missing} did not appear in {timeout} s:\n{self.output[-4000:]}")
+            time.sleep(0.02)
+
+    def processes(self) -> list[psutil.Process]:
+        """Every live process that this workflow's snakemake started, however far down."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+            except psutil.Error:
+                continue
+        return found
+
+    def leftovers(self, timeout: float = 10) -> list[str]:
+        """What still runs after `timeout` seconds, ended here so that other tests are not disturbed."""
+        end = time.monotonic() + timeout
+        while (left := self.processes()) and time.monotonic() < end:
+            time.sleep(0.05)
+        described = []
+        for process in left:
+            try:
+                described.append(" ".join(process.cmdline()))
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        return described
