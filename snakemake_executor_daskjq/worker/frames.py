@@ -44,7 +44,7 @@ def decode(body: bytes) -> Frame:
     """The frame in a body. Raises FrameError if it is not a JSON object with an `op`."""
     try:
         frame = json.loads(body.decode("utf-8", "surrogatepass"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FrameError(f"not a JSON frame: {error}") from None
     if not isinstance(frame, dict) or not isinstance(frame.get("op"), str):
         raise FrameError("a frame is a JSON object with an op")

@@ -36,6 +36,12 @@ JOB_VARIABLE = "DASKJQ_JOB"
 """Set in every child's environment: finds the descendants of a job that left its session."""
 
 
+_NOT_DEFAULT = (
+    *(signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP),  # the host's
+    *(signal.SIGPIPE, signal.SIGXFSZ),  # Python's
+)
+
+
 @dataclass(slots=True)
 class Child:
     job: str
@@ -144,7 +150,7 @@ def _become_child(frame: Frame) -> None:
         os.setsid()
         processes.die_with_parent()
         signal.set_wakeup_fd(-1)
-        for signum in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        for signum in _NOT_DEFAULT:
             signal.signal(signum, signal.SIG_DFL)
         stdin = os.open(os.devnull, os.O_RDONLY)
         log = os.open(frame["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -184,6 +190,7 @@ def _wakeup_on_sigchld() -> Iterator[socket.socket]:
 
 def main() -> None:
     with socket.socket(fileno=int(sys.argv[1])) as sock:
+        sock.set_inheritable(False)  # no job may hold it: it would hide the host's death, and could speak on it
         Host(sock).run()
 
 

@@ -1,0 +1,196 @@
+"""The rule host with real processes: starting, reaping, and ending everything, however it goes down."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from snakemake_executor_daskjq.model.outcome import End, Outcome
+from snakemake_executor_daskjq.model.request import Launch
+from snakemake_executor_daskjq.worker import client
+from snakemake_executor_daskjq.worker.client import RuleHost
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process control needs Linux")
+
+
+@asynccontextmanager
+async def host() -> AsyncIterator[RuleHost]:
+    running = await RuleHost.start()
+    try:
+        yield running
+    finally:
+        await running.stop(0.2)
+        assert running._process.poll() is not None
+
+
+def shell(tmp_path: Path, script: str, key: str = "job", **env: str) -> Launch:
+    """A launch whose precommand is the whole job: `python -m snakemake` becomes `true -m snakemake`."""
+    return Launch(key, (), str(tmp_path), str(tmp_path / f"{key}.log"), "true", precommand=script, env=env)
+
+
+def run(launch: Launch) -> Outcome:
+    async def body() -> Outcome:
+        async with host() as running:
+            return await asyncio.wait_for(running.run(launch), 20)
+
+    return asyncio.run(body())
+
+
+async def appears(path: Path) -> str:
+    while not path.exists() or not path.read_text().strip():
+        await asyncio.sleep(0.01)  # a file can't be awaited
+    return path.read_text().strip()
+
+
+async def gone(pid: int) -> None:
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        await asyncio.sleep(0.01)  # not our child: its end can't be awaited
+
+
+def test_a_job_that_succeeds_is_measured(tmp_path: Path) -> None:
+    outcome = run(shell(tmp_path, "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done; sleep 0.2"))
+    assert (outcome.end, outcome.exit_status) == (End.SUCCEEDED, 0)
+    assert outcome.wall_s >= 0.2
+    assert outcome.cpu_s > 0
+    assert outcome.peak_mem_mb > 0
+
+
+def test_both_streams_go_to_the_log_and_stdin_is_empty(tmp_path: Path) -> None:
+    run(shell(tmp_path, "cat; echo out; echo err >&2"))
+    assert (tmp_path / "job.log").read_text() == "out\nerr\n"
+
+
+def test_exit_status_and_log_of_a_failure(tmp_path: Path) -> None:
+    outcome = run(shell(tmp_path, "echo why; exit 7"))
+    assert (outcome.end, outcome.exit_status, outcome.log_tail) == (End.FAILED, 7, "why")
+
+
+def test_a_signal_is_named(tmp_path: Path) -> None:
+    outcome = run(shell(tmp_path, "kill -SEGV $$"))
+    assert (outcome.end, outcome.reason()) == (End.FAILED, "ended by SIGSEGV")
+
+
+def test_environment_and_working_directory(tmp_path: Path) -> None:
+    secret = "a 'b' \"c\" $d\n"
+    run(shell(tmp_path, 'pwd; printf %s "$SECRET"', SECRET=secret))
+    assert (tmp_path / "job.log").read_text() == f"{tmp_path}\n{secret}"
+
+
+def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
+    launch = Launch("job", (), str(tmp_path / "none"), str(tmp_path / "job.log"), sys.executable)
+    outcome = run(launch)
+    assert outcome.exit_status == 127
+    assert "could not be started" in outcome.log_tail
+
+
+def test_the_child_has_default_signals_and_no_inherited_descriptors(tmp_path: Path) -> None:
+    run(shell(tmp_path, "grep -E 'SigIgn|SigBlk' /proc/self/status; ls /proc/self/fd"))
+    lines = (tmp_path / "job.log").read_text().splitlines()
+    assert {line.split()[1] for line in lines if line.startswith("Sig")} == {"0" * 16}
+    assert lines[-4:] == ["0", "1", "2", "3"]  # the last is the folder that ls lists
+
+
+def test_what_a_job_leaves_behind_ends_with_it(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with host() as running:
+            script = "sleep 300 & echo $! > same; setsid sh -c 'echo $$ > other; exec sleep 300' & "
+            script += "while [ ! -s other ]; do sleep 0.01; done"
+            assert (await running.run(shell(tmp_path, script))).end is End.SUCCEEDED
+            for name in ("same", "other"):
+                await asyncio.wait_for(gone(int(await appears(tmp_path / name))), 10)
+
+    asyncio.run(body())
+
+
+def test_many_jobs_at_a_time_each_end_once(tmp_path: Path) -> None:
+    async def body() -> list[Outcome]:
+        async with host() as running:
+            launches = [shell(tmp_path, f"exit {i % 3}", key=f"job{i}") for i in range(60)]
+            return await asyncio.wait_for(asyncio.gather(*map(running.run, launches)), 60)
+
+    assert [outcome.exit_status for outcome in asyncio.run(body())] == [i % 3 for i in range(60)]
+
+
+def test_stopping_terminates_first_and_kills_what_will_not_go(tmp_path: Path) -> None:
+    async def body() -> tuple[Outcome, Outcome]:
+        running = await RuleHost.start()
+        gentle = shell(tmp_path, "trap 'echo bye; exit 0' TERM; echo 1 > up1; sleep 300 & wait", key="gentle")
+        stubborn = shell(tmp_path, "trap '' TERM; echo 1 > up2; while :; do sleep 1; done", key="stubborn")
+        jobs = [asyncio.create_task(running.run(launch)) for launch in (gentle, stubborn)]
+        await asyncio.gather(appears(tmp_path / "up1"), appears(tmp_path / "up2"))
+        await asyncio.wait_for(running.stop(0.5), 10)
+        assert running._process.poll() is not None
+        one, other = await asyncio.gather(*jobs)
+        return one, other
+
+    gentle, stubborn = asyncio.run(body())
+    assert "bye" in (tmp_path / "gentle.log").read_text()
+    assert gentle.end is End.SUCCEEDED
+    assert (stubborn.end, stubborn.signal_number) == (End.LOST, signal.SIGKILL)
+
+
+def test_when_the_host_dies_its_jobs_are_lost_and_gone(tmp_path: Path) -> None:
+    async def body() -> Outcome:
+        running = await RuleHost.start()
+        job = asyncio.create_task(running.run(shell(tmp_path, "echo $$ > pid; sleep 300; true")))
+        pid = int(await appears(tmp_path / "pid"))
+        running._process.kill()
+        outcome = await asyncio.wait_for(job, 10)
+        await asyncio.wait_for(gone(pid), 10)
+        assert not running.alive
+        return outcome
+
+    assert asyncio.run(body()).end is End.LOST
+
+
+PILOT = """
+import asyncio, sys
+from snakemake_executor_daskjq.model.request import Launch
+from snakemake_executor_daskjq.worker.client import RuleHost
+
+async def pilot():
+    host = await RuleHost.start()
+    print(host._process.pid, flush=True)
+    await host.run(Launch("job", (), ".", "log", "true", precommand=sys.argv[1]))
+
+asyncio.run(pilot())
+"""
+
+
+def test_when_the_pilot_is_killed_the_host_ends_its_jobs(tmp_path: Path) -> None:
+    script = "trap 'echo ended > ended; exit' TERM; echo $$ > pid; sleep 300 & wait"
+    pilot = subprocess.Popen(
+        [sys.executable, "-c", PILOT, script], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with pilot:
+        assert pilot.stdout is not None
+        host_pid = int(pilot.stdout.readline())
+        job_pid = int(asyncio.run(asyncio.wait_for(appears(tmp_path / "pid"), 10)))
+        pilot.kill()
+    asyncio.run(asyncio.wait_for(gone(job_pid), 10))
+    asyncio.run(asyncio.wait_for(gone(host_pid), 10))
+    assert (tmp_path / "ended").read_text() == "ended\n"
+
+
+def test_one_host_serves_a_pilot_until_it_dies(tmp_path: Path) -> None:
+    async def body() -> None:
+        first = await client.rule_host()
+        assert await client.rule_host() is first
+        first._process.kill()
+        await asyncio.wait([first._listener])
+        second = await client.rule_host()
+        assert second is not first
+        assert await client.stop_rule_host(0.2) == os.getpid()
+
+    client._host = client._starting = None
+    asyncio.run(body())
+    client._host = client._starting = None
