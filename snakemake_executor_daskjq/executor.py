@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import queue
 import shlex
-import signal
 import sys
 import threading
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from .journal import RunFolder
 from .model.outcome import End, Outcome
 from .model.request import Launch, Request
 from .settings import ExecutorSettings, configure
+from .signals import RunSignals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,7 +72,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._submitted: dict[str, tuple[SubmittedJobInfo, Launch]] = {}
         self._ended: queue.SimpleQueue[_Ended | None] = queue.SimpleQueue()
         self._reporting = threading.Thread(target=self._report_ends, name="daskjq-report", daemon=True)
-        self._signals: dict[int, Any] = {}
+        self._signals = RunSignals()
         self._warned: set[str] = set()
 
     # -- what Snakemake calls ---------------------------------------------------------------------------
@@ -80,10 +80,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def run_jobs(self, jobs: Sequence[JobExecutorInterface]) -> None:
         """Take over all jobs of a scheduling round at once."""
         service = self._started_service()
+        requests = [self._request(job, service) for job in jobs]  # all, before the first is told as started
         batch = []
-        for job in jobs:
+        for job, request in zip(jobs, requests, strict=True):
             self.run_job_pre(job)
-            request = self._request(job, service)
             launch = self._launch(job, request)
             info = SubmittedJobInfo(job)
             self._submitted[request.key] = (info, launch)
@@ -148,7 +148,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             raise WorkflowError(f"daskjq can't write its folder {self._folder.path}: {error}") from None
         self._service = service
         self._reporting.start()
-        self._catch_signals()
+        self._signals.catch()
         pools = "; ".join(
             f"pool {pool.name}: {'this machine' if pool.system == 'local' else f'at most {pool.max_pilots} pilots'}"
             f" with {', '.join(f'{name}={amount}' for name, amount in pool.amounts.items())}"
@@ -162,35 +162,15 @@ class Executor(RealExecutor):  # type: ignore[misc]
         service, self._service = self._service, None
         if service is None:
             return
+        self._signals.hold()
         if cancel:
             self.tell(f"ending {len(self._submitted)} jobs and all pilots.")
-        while True:
-            try:
-                service.stop(cancel=cancel)
-                break
-            except KeyboardInterrupt:
-                self.warn("still ending jobs and pilots; leaving now would leave them behind. One moment.")
+        service.stop(cancel=cancel)
         self._ended.put(None)
         if threading.current_thread() is not self._reporting:
             self._reporting.join(timeout=5)
-        self._restore_signals()
+        self._signals.restore()
         self.tell(service.summary.line())
-
-    def _catch_signals(self) -> None:
-        """SIGTERM and SIGHUP end the run as Ctrl-C does; Snakemake would wait for all jobs that it handed over."""
-
-        def interrupt(signum: int, frame: object) -> None:
-            raise SystemExit(128 + signum)  # the scheduler's loop catches it, and cancels
-
-        if threading.current_thread() is threading.main_thread():
-            for signum in (signal.SIGTERM, signal.SIGHUP):
-                self._signals[signum] = signal.signal(signum, interrupt)
-
-    def _restore_signals(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for signum, handler in self._signals.items():
-                signal.signal(signum, handler)
-            self._signals.clear()
 
     # -- job -> Request and Launch --------------------------------------------------------------------------
 

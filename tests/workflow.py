@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,12 +77,15 @@ class Workflow:
         events = list(journal.read(self.run_folders[-1] / "journal.jsonl"))
         return [event for event in events if not names or event["event"] in names]
 
-    def wait_for(self, *names: str, timeout: float = 60) -> None:
-        """Wait until all these files exist. Files can't be awaited without polling."""
+    def wait_for(self, *names: str) -> None:
+        """Wait until all these files exist."""
+        self.wait_until(lambda: all((self.folder / name).exists() for name in names))
+
+    def wait_until(self, condition: Callable[[], object], timeout: float = 60) -> None:
+        """Wait for what other processes do to files, which nothing announces."""
         end = time.monotonic() + timeout
-        while missing := [name for name in names if not (self.folder / name).exists()]:
-            if time.monotonic() > end:
-                raise AssertionError(f"{missing} did not appear in {timeout} s:\n{self.output[-4000:]}")
+        while not condition():
+            assert time.monotonic() < end, f"nothing came in {timeout} s:\n{self.output[-4000:]}"
             time.sleep(0.02)
 
     def processes(self) -> list[psutil.Process]:

@@ -66,14 +66,10 @@ class ClusterService:
         self.summary.job_ended(success=success)
 
     def stop(self, *, cancel: bool) -> None:
-        """End pilots, scheduler and thread; with `cancel`, running jobs too. Returns when all are gone.
-
-        A second Ctrl-C meanwhile raises KeyboardInterrupt here; call it again to go on waiting.
-        """
-        if self._thread.is_alive():
-            self._grace_s = CANCEL_GRACE_S if cancel else None
-            self._call(self._stop.set)
-            self._thread.join()
+        """End pilots, scheduler and thread; with `cancel`, running jobs too. Returns when all are gone."""
+        self._grace_s = CANCEL_GRACE_S if cancel else None
+        self._call(self._stop.set)
+        self._thread.join()
         self.journal.write(events.RunEnded(cancelled=cancel))
         self.journal.close()
 

@@ -185,7 +185,10 @@ def _wakeup_on_sigchld() -> Iterator[socket.socket]:
         # that running jobs are ended with their grace time and not torn away.
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)
-        yield reader
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(-1)
 
 
 def main() -> None:
