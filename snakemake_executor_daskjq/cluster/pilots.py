@@ -1,6 +1,7 @@
 """Pilots as dask-jobqueue jobs, and as a process of this machine.
 
-A pilot is one Dask worker without a nanny: its death is its batch job's end, never a silent restart.
+A pilot is one Dask worker without a nanny (`worker.pilot`): its death is its batch job's end, never a silent
+restart.
 Submission happens in a task of its own, so one slow submit command holds up neither the others nor the
 end of the run.
 """
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 DEATH_TIMEOUT_S = 60
 """A pilot that can't reach its scheduler for this long at its start ends."""
 
-LOCAL_GRACE_S = 5.0
+PILOT_MODULE = "snakemake_executor_daskjq.worker.pilot"
+
+LOCAL_GRACE_S = 15.0
+"""A pilot that was told to end is killed after this time; it takes that long only if something hangs."""
 
 
 class PilotListener(Protocol):
@@ -60,7 +64,7 @@ def specification(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
 
 
 def worker_arguments(pool: Pool, setup: PilotSetup) -> list[str]:
-    """Options of `dask worker` beyond those that dask-jobqueue gives; later ones win.
+    """Options of `worker.pilot` beyond those that dask-jobqueue gives; later ones win.
 
     Dask's memory limit is off: it would see the worker's own memory only, never a rule's. Threads are not
     used by jobs (they are coroutines); their number bounds how many tasks run at a time.
@@ -70,8 +74,6 @@ def worker_arguments(pool: Pool, setup: PilotSetup) -> list[str]:
         *("--nthreads", str(amounts["cores"])),
         *("--memory-limit", "0"),
         *("--resources", ",".join(f"{name}={amount}" for name, amount in amounts.items())),
-        "--no-dashboard",
-        *("--dashboard-address", "127.0.0.1:0"),  # Dask always opens an HTTP port; keep it off the network
         *setup.security.worker_arguments(),
     ]
     if setup.scratch_folder:
@@ -85,7 +87,7 @@ def job_options(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
         "cores": pool.cores,
         "memory": f"{pool.mem_mb}MB",
         "processes": 1,
-        "nanny": False,
+        "worker_command": PILOT_MODULE,
         "interface": setup.interface,
         "protocol": "tls://",
         "death_timeout": DEATH_TIMEOUT_S,
@@ -138,9 +140,8 @@ class LocalPilot(ProcessInterface):  # type: ignore[misc]
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        command = [sys.executable, "-m", "distributed.cli.dask_worker", str(self.scheduler)]
-        command += ["--name", self.name, "--no-nanny", "--death-timeout", str(DEATH_TIMEOUT_S)]
-        command += ["--host", "127.0.0.1", *self._arguments]
+        command = [sys.executable, "-m", PILOT_MODULE, str(self.scheduler), "--name", self.name]
+        command += ["--death-timeout", str(DEATH_TIMEOUT_S), "--host", "127.0.0.1", *self._arguments]
         log_path = self._setup.log_folder / f"{self.name}.log"
         try:
             with log_path.open("ab") as log:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ..model.request import Launch
 
 
+SETTLE_S = 0.3
+
+
 class RuleHost:
     """A running rule host.
 
@@ -35,7 +38,7 @@ class RuleHost:
         self._writer = writer
         self._waiting: dict[str, asyncio.Future[Frame]] = {}
         self._pids: dict[str, int] = {}
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
@@ -62,7 +65,7 @@ class RuleHost:
 
     @property
     def alive(self) -> bool:
-        return not self._listener.done() and not self._stopping
+        return not self._listener.done() and not self._stopping.is_set()
 
     async def run(self, launch: Launch) -> Outcome:
         """Start a job's child and wait for its end."""
@@ -88,11 +91,16 @@ class RuleHost:
         finally:
             self._waiting.pop(launch.key, None)
             self._pids.pop(launch.key, None)
-        return _outcome(frame, launch, stopping=self._stopping)
+        if frame["status"] != 0:
+            # A batch system's TERM reaches a pilot and its jobs at the same moment, and a job may be faster:
+            # wait whether the pilot is ending too, for then this says nothing about the rule.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), SETTLE_S)
+        return _outcome(frame, launch, stopping=self._stopping.is_set())
 
     async def stop(self, grace_s: float) -> None:
         """End all jobs (TERM, after `grace_s` KILL) and the host; returns when they are gone."""
-        self._stopping = True
+        self._stopping.set()
         with contextlib.suppress(ConnectionError):
             self._writer.write(encode({"op": "stop", "grace_s": grace_s}))
             await self._writer.drain()

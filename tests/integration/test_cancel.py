@@ -64,7 +64,7 @@ def test_a_pilot_that_is_killed_costs_no_attempt(workflow: Workflow) -> None:
     """)
     process = workflow.start("--jobs", "1")
     workflow.wait_for("tries")
-    (pilot,) = [p for p in workflow.processes() if "distributed.cli.dask_worker" in p.cmdline()]
+    (pilot,) = [p for p in workflow.processes() if "snakemake_executor_daskjq.worker.pilot" in p.cmdline()]
     pilot.kill()
     workflow.wait_until(lambda: workflow.read("tries").count("\n") == 2)
     (workflow.folder / "go").touch()
@@ -79,7 +79,7 @@ def test_a_job_that_loses_pilot_after_pilot_fails_and_names_them(workflow: Workf
     workflow.write(r"""
         rule poison:
             output: "x"
-            shell: "for p in $(pgrep -f dask_worker); do "
+            shell: "for p in $(pgrep -f daskjq.worker.pilot); do "
                    "  grep -q $DASKJQ_TEST_RUN /proc/$p/environ && kill -9 $p; done; sleep 60"
     """)
     assert workflow.run("--jobs", "1") == 1

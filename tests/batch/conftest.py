@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..workflow import Workflow
+from .slurm import SlurmCluster, missing_programs
+
+# Loopback, and pilots of one virtual node of the test cluster.
+OPTIONS = (
+    *("--daskjq-system", "slurm", "--daskjq-interface", "lo"),
+    *("--daskjq-cores", "4", "--daskjq-memory", "3GB", "--daskjq-walltime", "00:10:00"),
+)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmCluster]:
+    """One real Slurm for all batch tests."""
+    missing = missing_programs()
+    if missing:
+        pytest.fail(f"batch tests need a real Slurm (Debian: slurm-wlm munge); missing are {', '.join(missing)}")
+    with SlurmCluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def workflow(tmp_path: Path, slurm: SlurmCluster) -> Iterator[Workflow]:
+    """A workflow on the test cluster; fails the test if a process or a batch job of it is left."""
+    workflow = Workflow(tmp_path, *OPTIONS, env=slurm.env)
+    yield workflow
+    assert workflow.leftovers() == []
+    assert slurm.queued_or_running() == []
