@@ -30,7 +30,7 @@ from .settings import ExecutorSettings, configure
 from .signals import RunSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
@@ -213,22 +213,19 @@ class Executor(RealExecutor):  # type: ignore[misc]
             env=self._environment,
         )
 
-    def _job_arguments(self, job: JobExecutorInterface, request: Request) -> Iterator[str]:
+    def _job_arguments(self, job: JobExecutorInterface, request: Request) -> list[str]:
         """What `RealExecutor.get_job_args` says, as a list: no shell reads wildcards and file names."""
-        yield from ("--target-jobs", *encode_target_jobs_cli_args(job.get_target_spec()))
-        yield from ("--allowed-rules", *job.rules)
-        if job.is_group():
-            yield from ("--local-groupid", str(job.jobid))
-        else:
-            yield "--force-use-threads"
-        yield from ("--cores", str(request.amounts["cores"]))
-        yield from ("--attempt", str(job.attempt))
+        arguments = ["--target-jobs", *encode_target_jobs_cli_args(job.get_target_spec())]
+        arguments += ["--allowed-rules", *job.rules]
+        arguments += ["--local-groupid", job.jobid] if job.is_group() else ["--force-use-threads"]
+        arguments += ["--cores", request.amounts["cores"], "--attempt", job.attempt]
         if unneeded := list(self.workflow.dag.get_unneeded_temp_files(job)):
-            yield from ("--unneeded-temp-files", *unneeded)
+            arguments += ["--unneeded-temp-files", *unneeded]
         # On this machine the files are there; elsewhere the file system may lag behind.
         waits = not self._config.local and self._shares(SharedFSUsage.INPUT_OUTPUT)
         if waits and (files := list(job.get_wait_for_files())):
-            yield from ("--wait-for-files", *files)
+            arguments += ["--wait-for-files", *files]
+        return [str(argument) for argument in arguments]  # Snakemake's own string types know the whole workflow
 
     @functools.cached_property
     def _common_arguments(self) -> tuple[str, ...]:

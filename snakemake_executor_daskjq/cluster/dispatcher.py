@@ -418,4 +418,4 @@ class Dispatcher(Generic[Fleet]):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._closing:
             # A defect of ours, or of Dask: better told and ended than a job that waits for ever.
-            self._reporter.give_up(DaskjqError(f"internal error: {type(error).__name__}: {error}"))
+            self._reporter.give_up(DaskjqError(f"internal error: {type(error).__name__}: {str(error)[:300]}"))
