@@ -1,0 +1,192 @@
+"""The dispatcher against a fake fleet: what happens to jobs when pilots come, go and fail."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from snakemake_executor_daskjq import journal
+from snakemake_executor_daskjq.cluster.dispatcher import LOST_BUDGET, Dispatcher
+from snakemake_executor_daskjq.cluster.summary import Summary
+from snakemake_executor_daskjq.errors import DaskjqError, NoPilotError
+from snakemake_executor_daskjq.journal import Journal, RunFolder
+from snakemake_executor_daskjq.model.outcome import End, Outcome
+from snakemake_executor_daskjq.model.pool import Pool
+from snakemake_executor_daskjq.model.request import Amounts, Launch, Request
+
+POOL = Pool("main", "local", cores=2, mem_mb=1000, max_pilots=3)
+
+
+class FakeFleet:
+    """Stands in for Dask: pilots are names, and the test decides how each job ends."""
+
+    def __init__(self) -> None:
+        self.requested: list[str] = []
+        self.ended: list[str] = []
+        self.running: dict[str, asyncio.Future[Outcome]] = {}
+        self.changed = asyncio.Event()
+
+    async def request(self, pilot: str, pool: Pool) -> None:
+        self.requested.append(pilot)
+        self.changed.set()
+
+    async def end(self, pilot: str) -> None:
+        self.ended.append(pilot)
+        self.changed.set()
+
+    async def run(self, address: str, launch: Launch, amounts: Amounts, tries: int) -> Outcome:
+        self.running[f"{launch.key}@{address}"] = asyncio.get_running_loop().create_future()
+        self.changed.set()
+        return await self.running[f"{launch.key}@{address}"]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            await asyncio.wait_for(self.changed.wait(), 5)
+            self.changed.clear()
+
+
+class Told:
+    def __init__(self, fleet: Callable[[], FakeFleet]) -> None:
+        self.ended: list[tuple[str, End, str]] = []
+        self.warnings: list[str] = []
+        self.errors: list[DaskjqError] = []
+        self._fleet = fleet
+
+    def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
+        self.ended.append((request.key, outcome.end, pilot))
+        self._fleet().changed.set()
+
+    def tell(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def give_up(self, error: DaskjqError) -> None:
+        self.errors.append(error)
+        self._fleet().changed.set()
+
+
+def jobs(count: int, cores: int = 1) -> list[tuple[Request, Launch]]:
+    keys = [f"j{i}" for i in range(count)]
+    return [
+        (Request(key, i, "rule", 1, {"cores": cores}), Launch(key, (), "/", "/log", "p")) for i, key in enumerate(keys)
+    ]
+
+
+Scenario = Callable[[Dispatcher[FakeFleet], FakeFleet, Told], Awaitable[None]]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Callable[..., tuple[Told, list[dict[str, object]]]]:
+    def run(scenario: Scenario, pool: Pool = POOL) -> tuple[Told, list[dict[str, object]]]:
+        folder = RunFolder(tmp_path)
+        folder.create()
+
+        async def body() -> Told:
+            told = Told(lambda: dispatcher.fleet)
+            log = Journal(folder.journal_path, told.warn)
+            dispatcher = Dispatcher([pool], lambda _: FakeFleet(), told, log, folder, Summary())
+            await scenario(dispatcher, dispatcher.fleet, told)
+            await dispatcher.close()
+            log.close()
+            return told
+
+        told = asyncio.run(body())
+        return told, list(journal.read(folder.journal_path))
+
+    return run
+
+
+async def connect(dispatcher: Dispatcher[FakeFleet], pilot: str) -> None:
+    dispatcher.pilot_submitted(pilot, "1")
+    dispatcher.pilot_connected(pilot, f"at-{pilot}", "host")
+
+
+def test_a_job_runs_on_a_pilot_and_is_reported_once(play: Callable[..., tuple[Told, list[dict[str, object]]]]) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(1))
+        await fleet.until(lambda: fleet.requested == ["main-1"])
+        await connect(dispatcher, "main-1")
+        await fleet.until(lambda: fleet.running)
+        fleet.running["j0@at-main-1"].set_result(Outcome(End.SUCCEEDED, exit_status=0))
+        await fleet.until(lambda: told.ended)
+
+    told, events = play(scenario)
+    assert told.ended == [("j0", End.SUCCEEDED, "main-1")]
+    names = [event["event"] for event in events]
+    assert names == [
+        "job_submitted",
+        "pilot_requested",
+        "pilot_submitted",
+        "pilot_started",
+        "job_placed",
+        "job_ended",
+        "pilot_ended",
+    ]
+
+
+def test_never_more_on_a_pilot_than_it_has(play: Callable[..., tuple[Told, list[dict[str, object]]]]) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(9))
+        await fleet.until(lambda: fleet.requested)
+        await connect(dispatcher, "main-1")
+        for done in range(9):
+            await fleet.until(lambda: [f for f in fleet.running.values() if not f.done()])
+            busy = [future for future in fleet.running.values() if not future.done()]
+            assert len(busy) <= 2
+            busy[0].set_result(Outcome(End.SUCCEEDED, exit_status=0))
+            await fleet.until(lambda done=done: len(told.ended) == done + 1)
+
+    told, _ = play(scenario)
+    assert sorted(key for key, _, _ in told.ended) == [f"j{i}" for i in range(9)]
+
+
+def test_a_lost_job_goes_elsewhere_until_its_budget_is_spent(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(1))
+        for serial in range(1, LOST_BUDGET + 1):
+            pilot = f"main-{serial}"
+            await fleet.until(lambda pilot=pilot: pilot in fleet.requested)
+            await connect(dispatcher, pilot)
+            await fleet.until(lambda pilot=pilot: f"j0@at-{pilot}" in fleet.running)
+            dispatcher.pilot_disconnected(pilot)
+            fleet.running[f"j0@at-{pilot}"].set_result(Outcome(End.LOST, detail="gone"))
+        await fleet.until(lambda: told.ended)
+
+    told, events = play(scenario)
+    assert told.ended == [("j0", End.LOST, "main-3")]
+    assert [event["reported"] for event in events if event["event"] == "job_ended"] == [False, False, True]
+    assert [event["jobs"] for event in events if event["event"] == "pilot_lost"] == [["j0"]] * 3
+
+
+def test_hopeless_words_give_up_at_once(play: Callable[..., tuple[Told, list[dict[str, object]]]]) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(1))
+        await fleet.until(lambda: fleet.requested)
+        dispatcher.pilot_start_failed("main-1", "sbatch: error: invalid partition specified: nosuch")
+        await fleet.until(lambda: told.errors)
+
+    told, _ = play(scenario)
+    (error,) = told.errors
+    assert isinstance(error, NoPilotError)
+    assert "invalid partition specified: nosuch" in str(error)
+    assert len(told.warnings) == 1
+
+
+def test_a_pilot_that_comes_late_is_used(play: Callable[..., tuple[Told, list[dict[str, object]]]]) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        slow = [(Request(r.key, r.job_id, r.rule, 1, r.amounts, runtime_s=3600), launch) for r, launch in jobs(4)]
+        dispatcher.submit(slow)
+        await fleet.until(lambda: len(fleet.requested) == 2)
+        await connect(dispatcher, "main-1")
+        await fleet.until(lambda: len(fleet.running) == 2)
+        await connect(dispatcher, "main-2")
+        await fleet.until(lambda: len(fleet.running) == 4)
+
+    _, events = play(scenario)
+    assert [event["pilot"] for event in events if event["event"] == "job_placed"] == ["main-1"] * 2 + ["main-2"] * 2

@@ -1,0 +1,113 @@
+"""Job scripts through dask-jobqueue's own classes.
+
+Only Slurm is tested for real (tests/batch). PBS, SGE, LSF, OAR, HTCondor and Moab can't be had here: what is
+checked for them is the script that would be submitted.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snakemake_executor_daskjq.cluster.pilots import PilotSetup, batch_pilot_class, job_options, worker_arguments
+from snakemake_executor_daskjq.cluster.security import RunSecurity
+from snakemake_executor_daskjq.model.pool import SYSTEMS, Pool
+from snakemake_executor_daskjq.worker.pilot import parser, worker_options
+
+BATCH_SYSTEMS = [system for system in SYSTEMS if system != "local"]
+
+
+class Nobody:
+    def pilot_submitted(self, pilot: str, batch_id: str) -> None: ...
+
+    def pilot_start_failed(self, pilot: str, words: str) -> None: ...
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PilotSetup:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "with blank"
+    folder.mkdir()
+    return PilotSetup(RunSecurity.create(folder), tmp_path / "logs", tmp_path / "scratch dir", "lo", Nobody())
+
+
+def pool(system: str, **more: Any) -> Pool:
+    stated: dict[str, Any] = {
+        "cores": 4,
+        "mem_mb": 8000,
+        "walltime_s": 5400,
+        "queue": "main",
+        "account": "lab",
+        "directives": ("key = value",) if system == "htcondor" else ("-extra 1",),
+        "prologue": ("module load gcc",),
+        "others": {"gpu": 2},
+    }
+    return Pool(name="main", system=system, **{**stated, **more})
+
+
+def script(system: str, setup: PilotSetup, **more: Any) -> str:
+    job: Any = batch_pilot_class(system)(
+        "tls://10.0.0.1:1", "main-1", setup=setup, **job_options(pool(system, **more), setup)
+    )
+    return str(job.job_script())
+
+
+@pytest.mark.filterwarnings("ignore:OAR Job memory")
+@pytest.mark.parametrize("system", BATCH_SYSTEMS)
+def test_every_system_starts_our_pilot_with_what_the_pool_says(system: str, setup: PilotSetup) -> None:
+    text = script(system, setup)
+    assert "-m snakemake_executor_daskjq.worker.pilot tls://10.0.0.1:1 --name main-1" in text
+    assert "--resources cores=4,mem_mb=8000,gpu=2" in text
+    assert "module load gcc" in text
+    assert "PRIVATE KEY" not in text
+
+
+@pytest.mark.filterwarnings("ignore:OAR Job memory")
+@pytest.mark.parametrize(
+    ("system", "lines"),
+    [
+        ("slurm", ["-p main", "-A lab", "--cpus-per-task=4", "--mem=8G", "-t 01:30:00", "-extra 1"]),
+        ("pbs", ["-q main", "-A lab", "select=1:ncpus=4:mem=7630MB", "walltime=01:30:00", "-extra 1"]),
+        ("moab", ["-q main", "-A lab", "walltime=01:30:00", "-extra 1"]),
+        ("sge", ["-q main", "-P lab", "h_rt=01:30:00", "-extra 1"]),
+        ("lsf", ["-q main", '-P "lab"', "-n 4", "-W 1:30", "-extra 1"]),
+        ("oar", ["-q main", "--project lab", "/nodes=1/core=4,walltime=01:30:00", "-extra 1"]),
+        ("htcondor", ["MY.DaskWorkerCores = 4", "key = value"]),
+    ],
+)
+def test_the_header_is_in_the_systems_own_words(system: str, lines: list[str], setup: PilotSetup) -> None:
+    text = script(system, setup)
+    for line in lines:
+        assert line in text
+
+
+@pytest.mark.filterwarnings("ignore:OAR Job memory")
+@pytest.mark.parametrize("system", [system for system in BATCH_SYSTEMS if system != "htcondor"])
+def test_the_pilot_understands_its_own_command_line(system: str, setup: PilotSetup) -> None:
+    import shlex
+
+    (line,) = [line for line in script(system, setup).splitlines() if "worker.pilot" in line]
+    arguments = shlex.split(line.partition("worker.pilot ")[2])
+    options = worker_options(parser().parse_args(arguments))
+    assert options["name"] == "main-1"
+    assert options["nthreads"] == 4
+    assert options["resources"] == {"cores": 4.0, "mem_mb": 8000.0, "gpu": 2.0}
+    assert options["memory_limit"] == "0"
+    assert options["local_directory"] == str(setup.scratch_folder)
+    assert options["security"].require_encryption is True
+
+
+def test_a_local_pilot_understands_its_own_arguments(setup: PilotSetup) -> None:
+    local = Pool("local", "local", cores=2, mem_mb=1000)
+    arguments = ["tcp://x", "--name", "local-1", "--host", "127.0.0.1", *worker_arguments(local, setup)]
+    assert worker_options(parser().parse_args(arguments))["host"] == "127.0.0.1"
+
+
+def test_certificates_are_private_and_go_away(setup: PilotSetup) -> None:
+    files = sorted(setup.security.folder.iterdir())
+    assert [path.name for path in files] == ["ca.pem", "cert.pem", "key.pem"]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    setup.security.remove()
+    assert not list(setup.security.folder.iterdir())
