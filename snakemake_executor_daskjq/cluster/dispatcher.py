@@ -187,7 +187,8 @@ class Dispatcher(Generic[Fleet]):
         known.address = address
         known.connected_at = known.idle_since = now
         ends_at = None if pool.walltime_s is None else now + pool.walltime_s
-        known.room = Room(pilot, pool.name, dict(pool.amounts), ends_at)
+        slack_s = max(60.0, 0.05 * (pool.walltime_s or 0))
+        known.room = Room(pilot, pool.name, dict(pool.amounts), ends_at, slack_s)
         self._starts[pool.name] = Starts()
         self._journal.write(events.PilotStarted(pilot=pilot, host=host, amounts=pool.amounts))
         if pool.system != "local":
@@ -278,21 +279,24 @@ class Dispatcher(Generic[Fleet]):
     def _plan(self, now: float) -> None:
         if not self._ready:
             return
+        shapes = list(self._ready.shapes())
         running: Counter[str] = Counter()
         coming: Counter[str] = Counter()
+        ending: Counter[str] = Counter()
         for pilot in self._pilots.values():
-            if pilot.state is PilotState.RUNNING:
-                running[pilot.pool.name] += 1
+            if pilot.room is not None:
+                useful = any(pilot.room.can_end(request, now) for request, _ in shapes)
+                (running if useful else ending)[pilot.pool.name] += 1
             elif pilot.state in (PilotState.REQUESTED, PilotState.PENDING):
                 coming[pilot.pool.name] += 1
         for name, starts in self._starts.items():
-            if starts.given_up and not running[name] and not coming[name]:
+            if starts.given_up and not running[name] and not coming[name] and not ending[name]:
                 self._reporter.give_up(NoPilotError(name, starts.failures, starts.words))
                 self._closing = True
                 return
         expected = self._expected_seconds(now)
-        demands = [planner.Demand(request, jobs, expected(request)) for request, jobs in self._ready.shapes()]
-        wanted = planner.plan(demands, self._pools.values(), running, coming)
+        demands = [planner.Demand(request, jobs, expected(request)) for request, jobs in shapes]
+        wanted = planner.plan(demands, self._pools.values(), running, coming, ending)
         for name, more in wanted.items():
             if now >= self._starts[name].not_before and not self._starts[name].given_up:
                 self._request_pilots(self._pools[name], more)

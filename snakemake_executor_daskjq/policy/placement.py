@@ -26,13 +26,28 @@ class Room:
     """What is left on one pilot: the ledger's row.
 
     `free` never falls below zero; `ends_at` (seconds since the epoch) is when the pilot's walltime is over,
-    None where it has none.
+    None where it has none. A stated runtime may reach `slack_s` beyond that: it is an upper bound, and without
+    slack a job as long as the walltime would fit no pilot, for a little of it is always gone already.
     """
 
     pilot: str
     pool: str
     free: Amounts
     ends_at: float | None = None
+    slack_s: float = 0.0
+
+    def can_end(self, request: Request, now: float) -> bool:
+        """True if the job can end before the pilot does.
+
+        >>> from snakemake_executor_daskjq.model.request import Request
+        >>> room = Room("main-1", "main", {"cores": 4}, ends_at=1000.0, slack_s=60.0)
+        >>> job = Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600)
+        >>> room.can_end(job, now=460.0), room.can_end(job, now=461.0)
+        (True, False)
+        """
+        if self.ends_at is None or request.runtime_s is None:
+            return True
+        return now + request.runtime_s <= self.ends_at + self.slack_s
 
     def fits(self, request: Request, now: float) -> bool:
         """True if every amount is free and the job can end before the pilot does.
@@ -44,9 +59,7 @@ class Room:
         >>> room.fits(Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600), now=500.0)
         False
         """
-        if request.pool not in (None, self.pool):
-            return False
-        if self.ends_at is not None and request.runtime_s is not None and now + request.runtime_s > self.ends_at:
+        if request.pool not in (None, self.pool) or not self.can_end(request, now):
             return False
         return all(amount <= self.free.get(name, 0) for name, amount in request.amounts.items())
 

@@ -40,6 +40,7 @@ def plan(
     pools: Iterable[Pool],
     running: Mapping[str, int],
     coming: Mapping[str, int],
+    ending: Mapping[str, int],
 ) -> dict[str, int]:
     """How many pilots to request, by pool name; pools that need none are left out.
 
@@ -47,8 +48,9 @@ def plan(
     ----------
     demands : the waiting jobs.
     pools : completed pools; a job counts for the first that can hold it.
-    running : connected pilots by pool.
+    running : connected pilots by pool, on which some of these jobs could still end.
     coming : pilots requested or in the batch queue, by pool.
+    ending : connected pilots with too little walltime left for these jobs; they count for the limit only.
     """
     pools = tuple(pools)
     at_once = dict.fromkeys((pool.name for pool in pools), 0.0)  # pilots that the jobs would fill side by side
@@ -67,7 +69,7 @@ def plan(
         worthwhile = math.ceil(worth_s[pool.name] / SPAN_S) - alive
         useful = math.ceil(at_once[pool.name]) - coming.get(pool.name, 0)
         needed = 1 if at_once[pool.name] > 0 and alive == 0 else 0
-        more = min(max(min(worthwhile, useful), needed), pool.max_pilots - alive)
+        more = min(max(min(worthwhile, useful), needed), pool.max_pilots - alive - ending.get(pool.name, 0))
         if more > 0:
             wanted[pool.name] = more
     return wanted

@@ -83,6 +83,22 @@ def test_several_pilots_work_at_a_time(workflow: Workflow) -> None:
     assert max(start for start, _ in spans) < min(end for _, end in spans)  # all twelve at once
 
 
+def test_a_job_as_long_as_a_pilots_walltime_runs_also_when_pilots_have_run_for_a_while(workflow: Workflow) -> None:
+    workflow.write("""
+        rule long:
+            input: "short"
+            output: "long"
+            resources: runtime=3
+            shell: "touch {output}"
+        rule short:
+            output: "short"
+            resources: runtime=1
+            shell: "sleep 61; touch {output}"
+    """)
+    assert workflow.run("--jobs", "2", "--daskjq-walltime", "3m", timeout=150) == 0
+    assert len({event["pilot"] for event in workflow.journal("job_placed")}) == 2
+
+
 def test_idle_pilots_end_while_the_workflow_goes_on(workflow: Workflow, slurm: SlurmCluster) -> None:
     workflow.write("""
         localrules: wait

@@ -28,7 +28,11 @@ def test_local_executor_this_machine_and_slurm_give_the_same_bytes(tmp_path: Pat
     runs = {
         "stock": (Workflow(tmp_path / "stock"), "local", ("--cores", "2")),
         "local": (Workflow(tmp_path / "local"), "daskjq", ("--jobs", "100")),
-        "slurm": (Workflow(tmp_path / "slurm", *OPTIONS, env=slurm.env), "daskjq", ("--jobs", "100")),
+        "slurm": (
+            Workflow(tmp_path / "slurm", *OPTIONS, env=slurm.env),
+            "daskjq",
+            ("--jobs", "100", "--daskjq-walltime", "1h"),
+        ),
     }
     for workflow, executor, arguments in runs.values():
         workflow.folder.mkdir()

@@ -70,7 +70,7 @@ def test_nothing_is_placed_beyond_free_amounts_or_walltime(jobs: list[Request], 
         room = by_name[pilot]
         assert request.pool in (None, room.pool)
         if request.runtime_s is not None and room.ends_at is not None:
-            assert NOW + request.runtime_s <= room.ends_at
+            assert NOW + request.runtime_s <= room.ends_at + room.slack_s
         for name, amount in request.amounts.items():
             used[pilot][name] += amount
     for pilot, amounts in used.items():
@@ -82,6 +82,13 @@ def test_nothing_is_placed_beyond_free_amounts_or_walltime(jobs: list[Request], 
     left = ready.clear()
     assert sorted([r.key for r, _ in placed] + [r.key for r in left]) == sorted(r.key for r in jobs)
     assert not any(room.fits(request, NOW) for request in left for room in where)
+
+
+def test_a_job_as_long_as_the_walltime_fits_a_pilot_that_has_just_connected() -> None:
+    room = Room("p", "a", {"cores": 1}, ends_at=NOW + 600, slack_s=60)
+    assert place(queue(job("x", runtime_s=600)), [room], NOW + 59) != []
+    room.give_back({"cores": 1})
+    assert place(queue(job("x", runtime_s=600)), [room], NOW + 61) == []
 
 
 def test_best_fit_keeps_other_pilots_whole() -> None:

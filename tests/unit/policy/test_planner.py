@@ -14,12 +14,12 @@ def demand(jobs: int, expected_s: float, cores: int = 1, pool: str | None = None
     return Demand(Request("k", 1, "rule", 1, {"cores": cores}, pool=pool), jobs, expected_s)
 
 
-def wanted(demands: list[Demand], running: int = 0, coming: int = 0) -> int:
-    return plan(demands, [POOL], {"main": running}, {"main": coming}).get("main", 0)
+def wanted(demands: list[Demand], running: int = 0, coming: int = 0, ending: int = 0) -> int:
+    return plan(demands, [POOL], {"main": running}, {"main": coming}, {"main": ending}).get("main", 0)
 
 
 def test_nothing_waits_nothing_is_requested() -> None:
-    assert plan([], [POOL], {}, {}) == {}
+    assert plan([], [POOL], {}, {}, {}) == {}
 
 
 def test_many_short_jobs_share_one_pilot() -> None:
@@ -47,21 +47,28 @@ def test_one_pilot_however_little_there_is_to_do() -> None:
 
 def test_a_job_counts_for_the_first_pool_that_can_hold_it() -> None:
     big = Pool("big", "slurm", cores=32, mem_mb=64000)
-    assert plan([demand(1, 60.0, cores=16)], [POOL, big], {}, {}) == {"big": 1}
-    assert plan([demand(1, 60.0, pool="big")], [POOL, big], {}, {}) == {"big": 1}
+    assert plan([demand(1, 60.0, cores=16)], [POOL, big], {}, {}, {}) == {"big": 1}
+    assert plan([demand(1, 60.0, pool="big")], [POOL, big], {}, {}, {}) == {"big": 1}
 
 
 @given(
     st.lists(st.builds(demand, st.integers(1, 10**5), st.floats(0, 10**5), st.integers(1, 4)), max_size=5),
     st.integers(0, 10),
     st.integers(0, 10),
+    st.integers(0, 10),
 )
-def test_limits_hold_and_work_always_has_a_pilot(demands: list[Demand], running: int, coming: int) -> None:
-    more = wanted(demands, running, coming)
+def test_limits_hold_and_work_always_has_a_pilot(demands: list[Demand], running: int, coming: int, ending: int) -> None:
+    more = wanted(demands, running, coming, ending)
     assert more >= 0
-    assert more == 0 or more + running + coming <= POOL.max_pilots
-    if demands:
+    assert more == 0 or more + running + coming + ending <= POOL.max_pilots
+    if demands and ending < POOL.max_pilots:
         assert more + running + coming >= 1
+
+
+def test_pilots_near_their_end_are_replaced() -> None:
+    assert wanted([demand(1, 60.0)], running=1) == 0
+    assert wanted([demand(1, 60.0)], ending=1) == 1
+    assert wanted([demand(1, 60.0)], ending=10) == 0
 
 
 def test_the_span_bounds_how_long_a_pilot_is_kept_busy() -> None:
