@@ -200,17 +200,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _launch(self, job: JobExecutorInterface, request: Request) -> Launch:
         return Launch(
             key=request.key,
-            argv=(
-                "--snakefile",
-                str(self.get_snakefile()),
-                *self._job_arguments(job, request),
-                *self._common_arguments,
-            ),
+            common_argv=self._common_arguments,
+            job_argv=tuple(self._job_arguments(job, request)),
             cwd=str(self.workflow.workdir_init),
             log_path=str(self._folder.job_log(request.rule, request.key).absolute()),
             python=self.get_python_executable(),
             precommand=self._precommand,
             env=self._environment,
+            warm_start=self._config.warm_start,
         )
 
     def _job_arguments(self, job: JobExecutorInterface, request: Request) -> list[str]:
@@ -232,7 +229,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Arguments that all jobs of the run share."""
         general = self.workflow.spawned_job_args_factory.general_args(executor_common_settings=self.common_settings)
         return (
+            *("--snakefile", str(self.get_snakefile())),
             *shlex.split(general),
+            *("--scheduler", "greedy"),  # a solver has nothing to choose from in one job
             # A rule's own `retries` belong to the main process, which asks for new resources at each attempt;
             # without this the child would try again within the old ones.
             *("--preemptible-rules", "--preemptible-retries", "0"),

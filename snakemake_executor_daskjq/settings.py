@@ -17,6 +17,7 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
 from .errors import SettingError
 from .model.pool import SYSTEMS, Pool
+from .model.request import WarmStart
 
 _RESOURCE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]?\d)(?::(?P<seconds>[0-5]?\d))?")
@@ -78,6 +79,13 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         "Shell lines that run in the job script before the pilot, such as 'module load gcc'.",
         metavar="LINE",
     )
+    warm_start: Optional[str] = _option(
+        "How much of a job's start is done before: off (a new Snakemake for each job), import (a fork of a process "
+        "that has Snakemake imported) or workflow (a fork of one that has the Snakefile parsed too; Snakefiles whose "
+        "parse can't be shared fall back to import). Default: workflow.",
+        default="workflow",
+        metavar="LEVEL",
+    )
     config_name: Optional[str] = _option(
         "Section of the site's dask-jobqueue configuration (jobqueue.yaml) to take defaults from. "
         "Default: the system's own section.",
@@ -113,6 +121,7 @@ class Config:
     scratch_folder: Path | None = None
     interface: str | None = None
     dashboard_address: str | None = None
+    warm_start: WarmStart = WarmStart.WORKFLOW
 
     @property
     def local(self) -> bool:
@@ -144,6 +153,8 @@ def configure(settings: ExecutorSettings) -> Config:
     others = _resources(settings.resources)
     if settings.gpus is not None:
         others["gpu"] = _at_least(0, "gpus", settings.gpus)
+    if settings.warm_start not in tuple(WarmStart):
+        raise SettingError("warm_start", settings.warm_start, f"one of {', '.join(WarmStart)}")
     pool = Pool(
         name=settings.queue if settings.queue and _RESOURCE_NAME.fullmatch(settings.queue) else system,
         system=system,
@@ -167,6 +178,7 @@ def configure(settings: ExecutorSettings) -> Config:
         scratch_folder=settings.scratch_folder,
         interface=settings.interface,
         dashboard_address=_address("dashboard_address", settings.dashboard_address),
+        warm_start=WarmStart(settings.warm_start),
     )
 
 

@@ -40,8 +40,10 @@ class RunSignals:
     def _set(self, handler: Callable[[int, object], None], *signums: signal.Signals) -> None:
         if _in_main_thread():
             for signum in signums:
-                before = signal.signal(signum, handler)
-                self._before.setdefault(signum, before)
+                before = signal.getsignal(signum)
+                if before is not signal.SIG_IGN:  # as under nohup, which means that the run shall go on
+                    signal.signal(signum, handler)
+                    self._before.setdefault(signum, before)
 
 
 def _in_main_thread() -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +50,8 @@ class Workflow:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                # Where the tests run in the background, SIGINT is ignored, and Python would leave it so.
+                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
             )
 
     def run(self, *arguments: str, executor: str = "daskjq", timeout: float = 240) -> int:

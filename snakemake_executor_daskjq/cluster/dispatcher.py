@@ -261,6 +261,8 @@ class Dispatcher(Generic[Fleet]):
                 cpu_s=outcome.cpu_s,
                 peak_mem_mb=outcome.peak_mem_mb,
                 detail=outcome.detail,
+                warm_start=outcome.warm_start,
+                colder_because=outcome.colder_because,
             )
         )
         self._summary.used(request.amounts["cores"] * outcome.wall_s)

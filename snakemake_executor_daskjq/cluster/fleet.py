@@ -17,8 +17,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from ..errors import ClusterStartError
 from ..model.outcome import End, Outcome
-from ..worker.client import stop_rule_host
-from ..worker.task import run_job
+from ..worker.contexts import run_job, stop_jobs
 from .pilots import PilotListener, PilotSetup, specification
 from .security import RunSecurity
 
@@ -177,7 +176,7 @@ class Fleet:
         if self._client is not None:
             if grace_s is not None and self._cluster.scheduler.workers:
                 with contextlib.suppress(Exception):  # a pilot that is gone has nothing left to end
-                    await asyncio.wait_for(self._client.run(stop_rule_host, grace_s, on_error="ignore"), grace_s + 10)
+                    await asyncio.wait_for(self._client.run(stop_jobs, grace_s, on_error="ignore"), grace_s + 10)
             await self._client.close()
         if self._cluster is not None:
             with contextlib.suppress(TimeoutError):  # a cancel command that hangs must not hold up Snakemake

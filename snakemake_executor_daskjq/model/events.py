@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from .outcome import End
-    from .request import Amounts
+    from .request import Amounts, WarmStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ class JobEnded(Event):
     cpu_s: float
     peak_mem_mb: float
     detail: str
+    warm_start: WarmStart
+    colder_because: str
 
 
 @dataclass(frozen=True, slots=True)

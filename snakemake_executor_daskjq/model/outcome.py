@@ -6,6 +6,8 @@ import enum
 import signal
 from dataclasses import dataclass
 
+from .request import WarmStart
+
 
 class End(enum.StrEnum):
     """The reasons that users are told."""
@@ -30,6 +32,8 @@ class Outcome:
     peak_mem_mb : the largest resident set of any one process of the job, MB of 10^6 bytes (`ru_maxrss`).
     detail : why a child could not be started, or how the pilot was lost.
     log_tail : the last lines of the log where the job failed; "" otherwise.
+    warm_start : how warm the job was started.
+    colder_because : why it was not started as warm as asked; "" if it was.
     """
 
     end: End
@@ -41,6 +45,8 @@ class Outcome:
     peak_mem_mb: float = 0.0
     detail: str = ""
     log_tail: str = ""
+    warm_start: WarmStart = WarmStart.OFF
+    colder_because: str = ""
 
     @property
     def wall_s(self) -> float:

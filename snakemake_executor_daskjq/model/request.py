@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -42,6 +43,14 @@ class Request:
         return tuple(sorted(self.amounts.items())), self.runtime_s, self.pool
 
 
+class WarmStart(enum.StrEnum):
+    """How much of a job's start is done before, from cold to warm."""
+
+    OFF = "off"  # a new `python -m snakemake`
+    IMPORT = "import"  # a fork of a process that has Snakemake imported
+    WORKFLOW = "workflow"  # a fork of a process that has the Snakefile parsed, too
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What a pilot starts for a request.
@@ -49,18 +58,27 @@ class Launch:
     Attributes
     ----------
     key : the request's key.
-    argv : arguments of `python -m snakemake`.
+    common_argv : arguments of `python -m snakemake` that all jobs of the run share.
+    job_argv : those of this job.
     cwd : the working directory.
     log_path : receives the child's output; one file a job and attempt.
     python : the interpreter.
     precommand : shell code that must succeed before (Snakemake's `--precommand`), or "".
     env : variables added to the pilot's own environment; may hold secrets, so it is never shown.
+    warm_start : the fastest level that may be used.
     """
 
     key: str
-    argv: tuple[str, ...]
+    common_argv: tuple[str, ...]
+    job_argv: tuple[str, ...]
     cwd: str
     log_path: str
     python: str
     precommand: str = ""
     env: dict[str, str] = field(default_factory=dict, repr=False)
+    warm_start: WarmStart = WarmStart.OFF
+
+    @property
+    def argv(self) -> list[str]:
+        """All arguments of `python -m snakemake`."""
+        return [*self.common_argv, *self.job_argv]

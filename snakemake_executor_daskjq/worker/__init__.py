@@ -1,5 +1,6 @@
 """What runs inside a pilot.
 
-`task` is the Dask task of a job; `client` talks to the rule host, a process of its own (`host`) that
-starts the job's child, watches it and tells how it ended. They speak `frames` over a socket pair.
+`pilot` is its process: a Dask worker. `contexts` has the Dask task of a job, and picks the rule host that runs
+it: a process of its own that starts the job's child and watches it, cold (`host`) or warm (`warm`). `client`
+is the pilot's end of a host; both speak `frames` over a socket pair.
 """

@@ -1,13 +1,12 @@
-"""The pilot's side of the rule host: starts it when the first job comes, and awaits the ends of jobs.
+"""The pilot's side of a rule host: starts it, hands it jobs, and awaits their ends.
 
-This is the port for whatever runs jobs in a pilot. It lives in the event loop of the pilot's Dask worker.
+It lives in the event loop of the pilot's Dask worker. Which host runs which job is decided in `contexts`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..model.outcome import End, Outcome
+from ..model.request import WarmStart
 from . import log_tail, processes
 from .frames import HEADER, Frame, body_length, decode, encode
 
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 
 SETTLE_S = 0.3
+
+
+class HostRefusedError(Exception):
+    """A warm host can't serve a context, or must not start a job from what it has parsed; the text says why."""
 
 
 class RuleHost:
@@ -42,11 +46,18 @@ class RuleHost:
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls) -> RuleHost:
-        """Start a host and wait for its READY. Raises OSError where that fails."""
+    async def start(cls, opening: Frame | None = None) -> RuleHost:
+        """Start a host and wait for its READY: one that starts jobs cold, or one warmed up as `opening` says.
+
+        Raises
+        ------
+        HostRefusedError : where a warm host can't serve what `opening` asks for.
+        OSError : where the process can't be started or ends at once.
+        """
+        module = "host" if opening is None else "warm"
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "snakemake_executor_daskjq.worker.host", str(theirs.fileno())]
+            command = [sys.executable, "-m", f"{__package__}.{module}", str(theirs.fileno())]
             process = subprocess.Popen(  # noqa: ASYNC220 - a fork and an exec, no waiting
                 command,
                 stdin=subprocess.DEVNULL,
@@ -55,48 +66,48 @@ class RuleHost:
             )
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
+            if opening is not None:
+                writer.write(encode(opening))
             frame = await _read(reader)
+            if frame["op"] == "refused":
+                raise HostRefusedError(frame["why"])
         except (asyncio.IncompleteReadError, ConnectionError) as error:
+            raise OSError(f"the rule host ended at its start (exit status {process.wait()})") from error
+        except BaseException:
+            writer.close()  # at the end of its stream the host ends
             process.wait()
-            raise OSError(f"the rule host ended at its start (exit status {process.returncode})") from error
-        if frame["op"] != "ready":
-            raise OSError(f"the rule host said {frame['op']} instead of ready")
+            raise
         return cls(process, reader, writer)
 
     @property
     def alive(self) -> bool:
         return not self._listener.done() and not self._stopping.is_set()
 
-    async def run(self, launch: Launch) -> Outcome:
-        """Start a job's child and wait for its end."""
+    @property
+    def idle(self) -> bool:
+        return not self._waiting
+
+    async def run(self, launch: Launch, warm_start: WarmStart = WarmStart.OFF) -> Outcome:
+        """Start a job's child and wait for its end. Raises HostRefusedError where it must not be started here."""
         ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._waiting[launch.key] = ended
-        self._writer.write(
-            encode(
-                {
-                    "op": "start",
-                    "id": launch.key,
-                    "argv": cold_command(launch),
-                    "cwd": launch.cwd,
-                    "env": launch.env,
-                    "log": launch.log_path,
-                }
-            )
-        )
+        self._writer.write(encode(start_frame(launch, warm_start)))
         try:
             await self._writer.drain()
             frame = await ended
         except ConnectionError as error:
-            return Outcome(End.LOST, detail=f"the rule host is gone ({error})")
+            return Outcome(End.LOST, detail=f"the rule host is gone ({error})", warm_start=warm_start)
         finally:
             self._waiting.pop(launch.key, None)
             self._pids.pop(launch.key, None)
+        if frame["op"] == "stale":
+            raise HostRefusedError(frame["why"])
         if frame["status"] != 0:
             # A batch system's TERM reaches a pilot and its jobs at the same moment, and a job may be faster:
             # wait whether the pilot is ending too, for then this says nothing about the rule.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), SETTLE_S)
-        return _outcome(frame, launch, stopping=self._stopping.is_set())
+        return _outcome(frame, launch, warm_start, stopping=self._stopping.is_set())
 
     async def stop(self, grace_s: float) -> None:
         """End all jobs (TERM, after `grace_s` KILL) and the host; returns when they are gone."""
@@ -112,7 +123,7 @@ class RuleHost:
                 frame = await _read(self._reader)
                 if frame["op"] == "started":
                     self._pids[frame["id"]] = frame["pid"]
-                elif frame["op"] == "ended" and frame["id"] in self._waiting:
+                elif frame["op"] in ("ended", "stale") and frame["id"] in self._waiting:
                     self._waiting[frame["id"]].set_result(frame)
         except (asyncio.IncompleteReadError, ConnectionError):
             # The host is dead, or all but; no child may outlive it.
@@ -132,11 +143,19 @@ async def _read(reader: asyncio.StreamReader) -> Frame:
     return decode(await reader.readexactly(body_length(await reader.readexactly(HEADER.size))))
 
 
+def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
+    """What a host is told to start: a command, or the arguments of Snakemake in its own child."""
+    frame: Frame = {"op": "start", "id": launch.key, "cwd": launch.cwd, "log": launch.log_path}
+    if warm_start is WarmStart.OFF:
+        return {**frame, "argv": cold_command(launch), "env": launch.env}
+    return {**frame, "argv": launch.argv, "job_argv": list(launch.job_argv)}
+
+
 def cold_command(launch: Launch) -> list[str]:
     """The command that runs a job from scratch.
 
     >>> from snakemake_executor_daskjq.model.request import Launch
-    >>> cold_command(Launch("a", ("--cores", "1"), "/", "/log", "python", precommand="module load gcc"))
+    >>> cold_command(Launch("a", (), ("--cores", "1"), "/", "/log", "python", precommand="module load gcc"))
     ['/bin/sh', '-c', 'module load gcc && exec "$@"', 'sh', 'python', '-m', 'snakemake', '--cores', '1']
     """
     command = [launch.python, "-m", "snakemake", *launch.argv]
@@ -145,7 +164,7 @@ def cold_command(launch: Launch) -> list[str]:
     return command
 
 
-def _outcome(frame: Frame, launch: Launch, *, stopping: bool) -> Outcome:
+def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, stopping: bool) -> Outcome:
     status = int(frame["status"])
     if status == 0:
         end = End.SUCCEEDED
@@ -164,25 +183,5 @@ def _outcome(frame: Frame, launch: Launch, *, stopping: bool) -> Outcome:
         peak_mem_mb=frame["peak_mem_mb"],
         detail=log_tail.rule_failure(tail),
         log_tail=tail,
+        warm_start=warm_start,
     )
-
-
-_host: RuleHost | None = None
-_starting: asyncio.Lock | None = None
-
-
-async def rule_host() -> RuleHost:
-    """This pilot's rule host, started if there is none. Raises OSError where it can't be started."""
-    global _host, _starting
-    _starting = _starting or asyncio.Lock()
-    async with _starting:
-        if _host is None or not _host.alive:
-            _host = await RuleHost.start()
-        return _host
-
-
-async def stop_rule_host(grace_s: float) -> int:
-    """End this pilot's jobs and its rule host, if any; returns this process' id. The dispatcher calls it."""
-    if _host is not None:
-        await _host.stop(grace_s)
-    return os.getpid()

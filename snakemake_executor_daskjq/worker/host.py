@@ -5,6 +5,8 @@ It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
     pilot -> host   start {id, argv, cwd, env, log}   stop {grace_s}
     host -> pilot   ready {pid}   started {id, pid}   ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb}
 
+`warm` has a host that does not exec its children but runs Snakemake in them.
+
 Each child leads its own session, reads nothing on stdin and writes to its log. The host is a subreaper:
 what a job leaves behind becomes the host's child and is ended with the job. When the socket closes, the
 pilot is gone, and the host ends every child and itself; when the host dies, the kernel kills its children
@@ -21,7 +23,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import processes
 from .frames import Decoder, Frame, FrameError, encode
@@ -62,7 +64,7 @@ class Host:
         with _wakeup_on_sigchld() as wakeup, selectors.DefaultSelector() as selector:
             selector.register(self._sock, selectors.EVENT_READ)
             selector.register(wakeup, selectors.EVENT_READ)
-            self._send(op="ready", pid=os.getpid())
+            self.send(op="ready", pid=os.getpid())
             while self._deadline is None or self._children:
                 timeout = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
                 ready = {key.fileobj for key, _ in selector.select(timeout)}
@@ -94,9 +96,18 @@ class Host:
     def _start(self, frame: Frame) -> None:
         pid = os.fork()
         if pid == 0:
-            _become_child(frame)
+            self._in_child(frame)
         self._children[pid] = Child(job=frame["id"], pid=pid)
-        self._send(op="started", id=frame["id"], pid=pid)
+        self.send(op="started", id=frame["id"], pid=pid)
+
+    def _in_child(self, frame: Frame) -> NoReturn:
+        """In the forked child: become the job."""
+        try:
+            enter_job(frame)
+            environment = {**os.environ, **frame["env"], JOB_VARIABLE: frame["id"]}
+            os.execvpe(frame["argv"][0], frame["argv"], environment)
+        except BaseException as error:
+            not_started(error)
 
     def _reap(self) -> None:
         for pid in _ended_children():
@@ -108,7 +119,7 @@ class Host:
                 processes.kill_group(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
             if child is not None:
-                self._send(
+                self.send(
                     op="ended",
                     id=child.job,
                     status=os.waitstatus_to_exitcode(status),
@@ -138,32 +149,36 @@ class Host:
                 if of_running_jobs or job not in running:
                     processes.kill(pid, signum)
 
-    def _send(self, **frame: Any) -> None:
+    def send(self, **frame: Any) -> None:
         # A pilot that is gone is noticed by _read; what it can't be told any more is lost with it.
         with contextlib.suppress(OSError):
             self._sock.sendall(encode(frame))
 
 
-def _become_child(frame: Frame) -> None:
-    """In the forked child: become the job. Never returns."""
-    try:
-        os.setsid()
-        processes.die_with_parent()
-        signal.set_wakeup_fd(-1)
-        for signum in _NOT_DEFAULT:
-            signal.signal(signum, signal.SIG_DFL)
-        stdin = os.open(os.devnull, os.O_RDONLY)
-        log = os.open(frame["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-        for source, target in ((stdin, 0), (log, 1), (log, 2)):
-            os.dup2(source, target)  # clears close-on-exec
-        os.chdir(frame["cwd"])
-        environment = {**os.environ, **frame["env"], JOB_VARIABLE: frame["id"]}
-        os.execvpe(frame["argv"][0], frame["argv"], environment)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            os.write(2, f"daskjq: the job could not be started: {error}\n".encode())
-    finally:
-        os._exit(127)
+def enter_job(frame: Frame) -> None:
+    """In a forked child: a session, signals, streams and the working directory as a job has them.
+
+    Raises OSError where the log or the working directory can't be opened.
+    """
+    os.setsid()
+    processes.die_with_parent()
+    signal.set_wakeup_fd(-1)
+    for signum in _NOT_DEFAULT:
+        signal.signal(signum, signal.SIG_DFL)
+    stdin = os.open(os.devnull, os.O_RDONLY)
+    log = os.open(frame["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    for source, target in ((stdin, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)  # clears close-on-exec
+    os.close(stdin)
+    os.close(log)
+    os.chdir(frame["cwd"])
+
+
+def not_started(error: BaseException) -> NoReturn:
+    """In a forked child: leave a word in the log and end."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"daskjq: the job could not be started: {error}\n".encode())
+    os._exit(127)
 
 
 def _ended_children() -> Iterator[int]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from distributed import Worker
 from distributed.security import Security
 
-from . import client
+from . import contexts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,7 +86,7 @@ async def serve(options: dict[str, Any]) -> None:
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     _exit_in(GRACE_S + EXIT_S)
     logger.info("Ending: %s", "told to" if told.is_set() else "the scheduler is gone")
-    await client.stop_rule_host(GRACE_S)
+    await contexts.stop_jobs(GRACE_S)
     await worker.close(reason="pilot-ends", executor_wait=False)
 
 

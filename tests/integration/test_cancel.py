@@ -36,6 +36,21 @@ def test_an_interrupt_ends_everything_before_snakemake_exits(workflow: Workflow,
     assert workflow.run("--jobs", "5", "--rerun-incomplete") == 0
 
 
+def test_a_run_under_nohup_goes_on_when_the_terminal_goes(workflow: Workflow) -> None:
+    workflow.write("""
+        rule a:
+            output: "x"
+            shell: "touch up; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
+    """)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    process = workflow.start("--jobs", "1")
+    signal.signal(signal.SIGHUP, before)
+    workflow.wait_for("up")
+    process.send_signal(signal.SIGHUP)
+    (workflow.folder / "go").touch()
+    assert process.wait(30) == 0
+
+
 def test_a_second_interrupt_does_not_leave_anything_behind(workflow: Workflow) -> None:
     workflow.write(SLOW.replace("sleep 600; touch", "trap '' TERM; while :; do sleep 1; done; touch"))
     process = workflow.start("--jobs", "5", "--daskjq-cores", "1")

@@ -63,18 +63,18 @@ def test_the_end_of_a_job_reaches_snakemake_at_once(workflow: Workflow) -> None:
     assert statistics.median(reported[key] - ended[key] for key in reported) < 0.05
 
 
-def test_failure_shows_rule_exit_status_log_and_last_lines(workflow: Workflow) -> None:
-    workflow.write("""
+def test_failure_shows_rule_exit_status_log_and_last_lines(any_warmth: Workflow) -> None:
+    any_warmth.write("""
         rule broken:
             output: "x"
             shell: "echo this is why >&2; exit 42"
     """)
-    assert workflow.run() == 1
-    log = next(iter(workflow.run_folders[-1].glob("logs/broken/*.log")))
-    assert "Error in rule broken" in workflow.output
-    assert f"exit status 42 on pilot local-1; log: {log}" in workflow.output
-    assert "this is why" in workflow.output
-    assert "Traceback" not in workflow.output
+    assert any_warmth.run() == 1
+    log = next(iter(any_warmth.run_folders[-1].glob("logs/broken/*.log")))
+    assert "Error in rule broken" in any_warmth.output
+    assert f"exit status 42 on pilot local-1; log: {log}" in any_warmth.output
+    assert "this is why" in any_warmth.output
+    assert "Traceback" not in any_warmth.output
 
 
 def test_keep_going_runs_what_does_not_depend_on_the_failure(workflow: Workflow) -> None:
@@ -99,17 +99,17 @@ def test_keep_going_runs_what_does_not_depend_on_the_failure(workflow: Workflow)
 
 
 @pytest.mark.parametrize("how", ["directive", "option"])
-def test_retries_raise_attempt_and_resources_follow(workflow: Workflow, how: str) -> None:
-    workflow.write(f"""
+def test_retries_raise_attempt_and_resources_follow(any_warmth: Workflow, how: str) -> None:
+    any_warmth.write(f"""
         rule a:
             output: "x"
             {"retries: 2" if how == "directive" else ""}
             resources: mem_mb=lambda wildcards, attempt: 100 * attempt
             shell: "test {{resources.mem_mb}} -ge 300 && echo {{resources.mem_mb}} > {{output}}"
     """)
-    assert workflow.run("--jobs", "1", *(["--retries", "2"] if how == "option" else [])) == 0
-    assert workflow.read("x") == "300\n"
-    submitted = workflow.journal("job_submitted")
+    assert any_warmth.run("--jobs", "1", *(["--retries", "2"] if how == "option" else [])) == 0
+    assert any_warmth.read("x") == "300\n"
+    submitted = any_warmth.journal("job_submitted")
     assert [event["attempt"] for event in submitted] == [1, 2, 3]
     assert [event["amounts"]["mem_mb"] for event in submitted] == [100, 200, 300]
 
@@ -178,8 +178,8 @@ def test_cores_bound_what_runs_at_a_time(workflow: Workflow) -> None:
     assert most == 4
 
 
-def test_local_rules_stay_local_and_groups_go_as_one(workflow: Workflow) -> None:
-    workflow.write("""
+def test_local_rules_stay_local_and_groups_go_as_one(any_warmth: Workflow) -> None:
+    any_warmth.write("""
         localrules: first
         rule all:
             input: "c"
@@ -201,34 +201,34 @@ def test_local_rules_stay_local_and_groups_go_as_one(workflow: Workflow) -> None
             resources: mem_mb=300, runtime=2
             shell: "touch {output}"
     """)
-    assert workflow.run("--jobs", "4", "--daskjq-cores", "2") == 0
-    (submitted,) = workflow.journal("job_submitted")
+    assert any_warmth.run("--jobs", "4", "--daskjq-cores", "2") == 0
+    (submitted,) = any_warmth.journal("job_submitted")
     # One after the other: the larger of each amount, and the sum of the runtimes.
     assert submitted["amounts"] == {"cores": 2, "mem_mb": 300}
     assert submitted["runtime_s"] == 180
 
 
-def test_secrets_reach_the_rule_and_no_command_line_log_or_journal(workflow: Workflow) -> None:
+def test_secrets_reach_the_rule_and_no_command_line_log_or_journal(any_warmth: Workflow) -> None:
     secret = "s3cr3t-'$HOME'"
-    workflow.env["MY_TOKEN"] = secret
-    workflow.write("""
+    any_warmth.env["MY_TOKEN"] = secret
+    any_warmth.write("""
         envvars: "MY_TOKEN"
         rule a:
             output: "x"
             shell: "printf %s \\"$MY_TOKEN\\" > {output}; for p in /proc/[0-9]*; do "
                    "tr '\\\\0' ' ' < $p/cmdline; done > lines 2>/dev/null || true"
     """)
-    assert workflow.run() == 0
-    assert workflow.read("x") == secret
-    assert "target-jobs" in workflow.read("lines")
-    assert "s3cr3t" not in workflow.read("lines")
-    for path in workflow.run_folders[-1].rglob("*"):
+    assert any_warmth.run() == 0
+    assert any_warmth.read("x") == secret
+    assert "target-jobs" in any_warmth.read("lines")
+    assert "s3cr3t" not in any_warmth.read("lines")
+    for path in any_warmth.run_folders[-1].rglob("*"):
         assert path.is_dir() or "s3cr3t" not in path.read_text(errors="replace"), path
 
 
-def test_file_names_are_never_read_by_a_shell(workflow: Workflow) -> None:
+def test_file_names_are_never_read_by_a_shell(any_warmth: Workflow) -> None:
     name = "a b;touch pwned;$(touch pwned)'\"&"
-    workflow.write(f"""
+    any_warmth.write(f"""
         rule all:
             input: {f"out/{name}.txt"!r}
         rule a:
@@ -236,9 +236,9 @@ def test_file_names_are_never_read_by_a_shell(workflow: Workflow) -> None:
             run:
                 open(output[0], "w").close()
     """)
-    assert workflow.run() == 0, workflow.output
-    assert (workflow.folder / "out" / f"{name}.txt").exists()
-    assert not (workflow.folder / "pwned").exists()
+    assert any_warmth.run() == 0, any_warmth.output
+    assert (any_warmth.folder / "out" / f"{name}.txt").exists()
+    assert not (any_warmth.folder / "pwned").exists()
 
 
 def test_a_precommand_runs_before_each_job(workflow: Workflow) -> None:

@@ -70,10 +70,11 @@ class Told:
 
 
 def jobs(count: int, cores: int = 1) -> list[tuple[Request, Launch]]:
-    keys = [f"j{i}" for i in range(count)]
-    return [
-        (Request(key, i, "rule", 1, {"cores": cores}), Launch(key, (), "/", "/log", "p")) for i, key in enumerate(keys)
-    ]
+    def job(number: int) -> tuple[Request, Launch]:
+        key = f"j{number}"
+        return Request(key, number, "rule", 1, {"cores": cores}), Launch(key, (), (), "/", "/log", "python")
+
+    return [job(number) for number in range(count)]
 
 
 Scenario = Callable[[Dispatcher[FakeFleet], FakeFleet, Told], Awaitable[None]]

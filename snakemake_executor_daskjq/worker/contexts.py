@@ -1,0 +1,181 @@
+"""Which rule host of a pilot runs a job: one that starts it cold, or the warm one of its context.
+
+A context is everything that a parse depends on and that is known before it: the arguments that jobs share,
+the working directory, the variables and the interpreter. What a parse turns out to depend on (files, folders)
+the warm host checks itself before each job; when something has changed, the context gets a new host. Where a
+context can't be served as warm as asked, its jobs start at the next colder level, and say why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from ..model.outcome import End, Outcome
+from ..model.request import WarmStart
+from .client import HostRefusedError, RuleHost
+
+if TYPE_CHECKING:
+    from ..model.request import Launch
+    from .frames import Frame
+
+ContextKey: TypeAlias = tuple[object, ...]
+
+MAX_JOBS = 5000
+"""A warm host is replaced after so many jobs."""
+
+MAX_CONTEXTS = 8
+"""At most so many warm hosts a pilot; the one that has been idle longest makes room."""
+
+IDLE_S = 600.0
+"""A warm host without a job ends after this time."""
+
+STALE_TRIES = 3
+"""So often a job gets a newly parsed host before it starts colder: something changes all the time."""
+
+
+@dataclass(slots=True)
+class Context:
+    """The host of one context at one level, or why it has none."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    host: RuleHost | None = None
+    refused: str = ""
+    jobs: int = 0
+    idle_timer: asyncio.TimerHandle | None = None
+
+
+class Hosts:
+    """All rule hosts of a pilot."""
+
+    def __init__(self) -> None:
+        self._contexts: dict[ContextKey, Context] = {}
+        self._retired: set[RuleHost] = set()
+
+    async def run(self, launch: Launch) -> Outcome:
+        """Run a job as warm as it asks for and can be. Raises OSError where no host can be started."""
+        reasons: list[str] = []
+        for level in _levels(launch):
+            for _ in range(STALE_TRIES):
+                context = self._contexts.setdefault(context_key(launch, level), Context())
+                try:
+                    host = await self._host(context, launch, level)
+                    outcome = await host.run(launch, level)
+                except HostRefusedError as refusal:
+                    self._retire(context)
+                    reason = str(refusal)
+                    if context.refused:
+                        break  # at this level for good
+                else:
+                    self._job_ended(context)
+                    return replace(outcome, colder_because="; ".join(reasons))
+            reasons.append(reason)
+        raise AssertionError("a cold host refuses nothing")
+
+    async def stop(self, grace_s: float) -> None:
+        """End all jobs and all hosts."""
+        hosts = [*self._retired, *(context.host for context in self._contexts.values() if context.host)]
+        await asyncio.gather(*(host.stop(grace_s) for host in hosts))
+
+    async def _host(self, context: Context, launch: Launch, level: WarmStart) -> RuleHost:
+        """The context's live host. Raises HostRefusedError where it can't have one."""
+        async with context.lock:
+            if context.refused:
+                raise HostRefusedError(context.refused)
+            if context.host is None or not context.host.alive or context.jobs >= MAX_JOBS:
+                self._retire(context)
+                self._make_room()
+                try:
+                    context.host = await RuleHost.start(opening(launch, level))
+                except HostRefusedError as refusal:
+                    context.refused = str(refusal)
+                    raise
+            context.jobs += 1
+            if context.idle_timer is not None:
+                context.idle_timer.cancel()
+            return context.host
+
+    def _job_ended(self, context: Context) -> None:
+        if context.host is not None and context.host.idle:
+            loop = asyncio.get_running_loop()
+            context.idle_timer = loop.call_later(IDLE_S, self._retire, context)
+        for host in [host for host in self._retired if host.idle]:
+            self._end(host)
+
+    def _retire(self, context: Context) -> None:
+        """Give the context's host no more jobs; it ends with its last one."""
+        if context.host is not None:
+            if context.host.idle:
+                self._end(context.host)
+            else:
+                self._retired.add(context.host)
+        context.host = None
+        context.jobs = 0
+
+    def _make_room(self) -> None:
+        live = [context for context in self._contexts.values() if context.host is not None]
+        idle = [context for context in live if context.host is not None and context.host.idle]
+        if len(live) >= MAX_CONTEXTS and idle:
+            self._retire(idle[0])
+
+    def _end(self, host: RuleHost) -> None:
+        self._retired.add(host)  # keeps the task, and lets `stop` wait for it
+        task = asyncio.get_running_loop().create_task(host.stop(0.0))
+        task.add_done_callback(lambda _: self._retired.discard(host))
+
+
+def _levels(launch: Launch) -> list[WarmStart]:
+    """The levels to try, warmest first."""
+    levels = [WarmStart.WORKFLOW, WarmStart.IMPORT, WarmStart.OFF]
+    # What a precommand sets up, or another interpreter has, a fork of this one has not.
+    if launch.precommand or launch.python not in (sys.executable, "python"):
+        return [WarmStart.OFF]
+    return levels[levels.index(launch.warm_start) :]
+
+
+def context_key(launch: Launch, level: WarmStart) -> ContextKey:
+    """What two jobs must have in common to share a host."""
+    if level is WarmStart.OFF:
+        return (level,)
+    variables = tuple(sorted(launch.env.items()))
+    if level is WarmStart.IMPORT:
+        return level, variables
+    return level, variables, launch.common_argv, launch.cwd
+
+
+def opening(launch: Launch, level: WarmStart) -> Frame | None:
+    """The first frame to a warm host; None for the cold one."""
+    if level is WarmStart.OFF:
+        return None
+    return {
+        "op": "open",
+        "level": level,
+        "argv": launch.argv,
+        "cwd": launch.cwd,
+        "env": launch.env,
+        "log": f"{launch.log_path}.parse",
+    }
+
+
+_hosts = Hosts()
+
+
+async def run_job(launch: Launch) -> Outcome:
+    """The Dask task of a job: run it on this pilot and tell how it ended.
+
+    It is a coroutine, so it runs in the worker's event loop and holds no thread. It never raises for what a
+    job or its start does.
+    """
+    try:
+        return await _hosts.run(launch)
+    except OSError as error:
+        return Outcome(End.NOT_STARTED, detail=str(error))
+
+
+async def stop_jobs(grace_s: float) -> int:
+    """End this pilot's jobs and hosts; returns the pilot's process id."""
+    await _hosts.stop(grace_s)
+    return os.getpid()

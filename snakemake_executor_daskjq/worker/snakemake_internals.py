@@ -1,0 +1,160 @@
+"""All that warm hosts know of Snakemake beyond its command line. Written for 9.27, checked at each start.
+
+The trick: a host calls Snakemake's own `main` with a job's own arguments, as the cold command would, and
+steps in where the parsed workflow is about to be executed. There it forks a child for each job; the child
+puts its own targets in and goes on in Snakemake's own code, to the same end and the same exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+JOB_OPTIONS = {
+    "target_jobs",
+    "allowed_rules",
+    "local_groupid",
+    "force_use_threads",
+    "cores",
+    "attempt",
+    "unneeded_temp_files",
+    "wait_for_files",
+    "wait_for_files_file",
+    "latency_wait",
+}
+"""What may differ between two jobs of one context (`latency_wait` is read by `parse_wait_for_files`)."""
+
+
+class UnexpectedSnakemakeError(Exception):
+    """This version of Snakemake is not as this module expects; jobs start cold."""
+
+
+class Snakemake:
+    """Snakemake, imported, with everything loaded that each start would load again."""
+
+    def __init__(self) -> None:
+        try:
+            import platform
+
+            import snakemake.api
+            import snakemake.cli
+            import snakemake.dag
+            import snakemake.executors.local
+            import snakemake.scheduling.greedy
+            import snakemake.scheduling.job_scheduler
+            import snakemake.script
+            import snakemake.workflow
+
+            self._cli = snakemake.cli
+            self._api = snakemake.api
+            self._workflow_class = snakemake.workflow.Workflow
+            parser = snakemake.cli.get_argument_parser()
+            actions = [action for action in parser._actions if action.dest in JOB_OPTIONS]
+        except (ImportError, AttributeError) as error:
+            raise UnexpectedSnakemakeError(str(error)) from error
+        missing = JOB_OPTIONS - {action.dest for action in actions}
+        if missing or not hasattr(snakemake.api.DAGApi, "execute_workflow"):
+            raise UnexpectedSnakemakeError(f"no {', '.join(sorted(missing))}")
+        platform.platform()  # it starts `uname`, once; Snakemake asks for it at each start
+        platform.processor()
+
+        def get_argument_parser(profiles: Sequence[str] | None = None) -> Any:
+            return parser if profiles is None else make_parser(profiles=profiles)
+
+        make_parser = snakemake.cli.get_argument_parser
+        snakemake.cli.get_argument_parser = get_argument_parser
+        # Snakemake's own actions, so that values are read exactly as it reads them.
+        self._job_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        for action in actions:
+            self._job_parser._add_action(action)
+
+    def main(self, argv: Sequence[str]) -> None:
+        """What `python -m snakemake ARGV` does; ends with SystemExit."""
+        sys.argv = [self._cli.__file__, *argv]
+        self._cli.main(list(argv))
+
+    def main_until_parsed(self, argv: Sequence[str], serve: Callable[[ParsedWorkflow], Sequence[str]]) -> None:
+        """Run `main` up to the parsed workflow and call `serve` with it, which returns in children only.
+
+        What it returns are the child's own arguments; the child goes on with them.
+        """
+        execute = self._api.DAGApi.execute_workflow
+
+        def step_in(dag_api: Any, **settings: Any) -> Any:
+            self._api.DAGApi.execute_workflow = execute
+            parsed = ParsedWorkflow(dag_api)
+            arguments = self._job_parser.parse_args(serve(parsed))
+            _become(dag_api, settings, arguments, self._cli.parse_wait_for_files(arguments))
+            return execute(dag_api, **settings)
+
+        self._api.DAGApi.execute_workflow = step_in
+        self.main(argv)
+
+    def watch_cores(self, used: Callable[[], None]) -> None:
+        """Call `used` when a Snakefile reads `workflow.cores`, which differs between jobs."""
+        cores = self._workflow_class.cores
+
+        def read(workflow: Any) -> Any:
+            used()
+            return cores.fget(workflow)
+
+        self._workflow_class.cores = property(read)
+
+
+class ParsedWorkflow:
+    """A workflow between its parse and its execution."""
+
+    def __init__(self, dag_api: Any) -> None:
+        self._workflow = dag_api.workflow_api._workflow
+
+    @property
+    def uses_storage(self) -> bool:
+        """Storage providers may hold connections, which no two processes can share."""
+        return bool(self._workflow.storage_registry._storages)
+
+    def close(self) -> None:
+        """Remove what the parse has put aside; a host ends without Python's own clean-up."""
+        self._workflow._snakemake_tmp_dir.cleanup()
+
+
+def _become(dag_api: Any, settings: dict[str, Any], arguments: argparse.Namespace, wait_for_files: Any) -> None:
+    """In a child: put in what is its own, and reset what a fork must not share."""
+    workflow = dag_api.workflow_api._workflow
+    dag_api.dag_settings.target_jobs = arguments.target_jobs
+    dag_api.dag_settings.allowed_rules = arguments.allowed_rules
+    workflow.resource_settings.cores = arguments.cores
+    workflow.global_resources["_cores"] = arguments.cores
+    workflow.storage_settings.unneeded_temp_files = arguments.unneeded_temp_files
+    settings["execution_settings"].attempt = arguments.attempt
+    settings["execution_settings"].use_threads = arguments.force_use_threads
+    settings["execution_settings"].wait_for_files = wait_for_files
+    settings["group_settings"].local_groupid = arguments.local_groupid
+    workflow._async_runners.clear()  # event loops: a child needs one of its own
+    workflow._snakemake_tmp_dir._finalizer.detach()  # the host's; the child would remove it at its end
+    workflow._snakemake_tmp_dir = tempfile.TemporaryDirectory(prefix="snakemake")
+    reset_after_fork()
+
+
+def reset_after_fork() -> None:
+    """Random numbers and temporary names of a child's own."""
+    random.seed()
+    if numpy := sys.modules.get("numpy.random"):
+        numpy.seed()
+    tempfile._name_sequence = None  # type: ignore[attr-defined]
+
+
+def finish_threads() -> None:
+    """Wait for threads as Python does at its end, but not for the timer of Snakemake's rate limit.
+
+    It fires a second after the last job was selected, when nothing is left to select.
+    """
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon and not isinstance(thread, threading.Timer):
+            thread.join()

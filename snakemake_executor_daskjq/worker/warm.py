@@ -1,0 +1,188 @@
+"""A warm rule host: Snakemake is imported, maybe the Snakefile parsed; each job is a fork of it.
+
+`python -m ...worker.warm FD`. It serves one context (see `contexts`): the first frame is
+
+    pilot -> host   open {level, argv, cwd, env, log}
+    host -> pilot   ready {pid}, or refused {why}: it can't serve at this level, and ends
+
+and then those of `host`, with the difference that a job that must not use what was parsed is answered with
+
+    host -> pilot   stale {id, why}
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import os
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from .frames import HEADER, Frame, body_length, decode, encode
+from .host import JOB_VARIABLE, Host, enter_job, not_started
+from .parse_record import ParseRecord
+from .snakemake_internals import (
+    ParsedWorkflow,
+    Snakemake,
+    UnexpectedSnakemakeError,
+    finish_threads,
+    reset_after_fork,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class _InChild(BaseException):
+    """Raised in a forked child to leave the host's loop; carries the frame of its job."""
+
+    def __init__(self, frame: Frame) -> None:
+        super().__init__(frame["id"])
+        self.frame = frame
+
+
+class WarmHost(Host):
+    """Forks children that leave its loop by `_InChild` instead of an exec."""
+
+    def __init__(self, sock: socket.socket, change: Callable[[], str]) -> None:
+        super().__init__(sock)
+        self._change = change
+
+    def _start(self, frame: Frame) -> None:
+        if change := self._change():
+            self.send(op="stale", id=frame["id"], why=change)
+        else:
+            super()._start(frame)
+
+    def _in_child(self, frame: Frame) -> NoReturn:
+        try:
+            self._sock.close()  # nothing execs here, so nothing else would close it
+            enter_job(frame)
+            # What Python itself does at its start, and the host has undone.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            os.environ[JOB_VARIABLE] = frame["id"]
+        except BaseException as error:
+            not_started(error)
+        raise _InChild(frame)
+
+
+def serve(sock: socket.socket) -> None:
+    """Serve the context that the first frame opens."""
+    opening = _first_frame(sock)
+    try:
+        snakemake = Snakemake()
+    except UnexpectedSnakemakeError as error:
+        refuse(sock, f"this Snakemake is not as expected: {error}")
+    os.environ.update(opening["env"])
+    if opening["level"] == "import":
+        freeze()
+        try:
+            WarmHost(sock, lambda: "").run()
+        except _InChild as child:
+            reset_after_fork()
+            snakemake.main(child.frame["argv"])
+    else:
+        serve_parsed(sock, snakemake, opening)
+
+
+def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> None:
+    """Parse the Snakefile as the first job would, and serve from there."""
+    record = ParseRecord()
+
+    def parsed(workflow: ParsedWorkflow) -> list[str]:
+        record.stop()
+        if workflow.uses_storage:
+            record.add_doubt("uses storage providers")
+        if len(os.listdir("/proc/self/task")) > 1:
+            record.add_doubt("starts threads")
+        if record.doubt:
+            workflow.close()
+            refuse(sock, f"the Snakefile {record.doubt}")
+        freeze()
+        try:
+            WarmHost(sock, record.change).run()
+        except _InChild as child:
+            sys.argv[1:] = child.frame["argv"]
+            return list(child.frame["job_argv"])
+        workflow.close()
+        os._exit(0)
+
+    _log_to(opening["log"])
+    os.chdir(opening["cwd"])
+    snakemake.watch_cores(lambda: record.add_doubt("reads workflow.cores"))
+    host = os.getpid()
+    record.start()
+    try:
+        snakemake.main_until_parsed(opening["argv"], parsed)
+    finally:
+        if os.getpid() == host:  # it never came to the parsed workflow: let the job itself show why
+            refuse(sock, "the Snakefile could not be parsed")
+
+
+def refuse(sock: socket.socket, why: str) -> NoReturn:
+    sock.sendall(encode({"op": "refused", "why": why}))
+    os._exit(0)
+
+
+def freeze() -> None:
+    """Before children are forked: no garbage to collect in them, and nothing in buffers that they would repeat."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    gc.collect()
+    gc.freeze()
+
+
+def _first_frame(sock: socket.socket) -> Frame:
+    """Exactly one frame: what follows belongs to the host's loop."""
+
+    def read(count: int) -> bytes:
+        data = b""
+        while len(data) < count:
+            part = sock.recv(count - len(data))
+            if not part:
+                os._exit(0)  # the pilot is gone
+            data += part
+        return data
+
+    return decode(read(body_length(read(HEADER.size))))
+
+
+def _log_to(path: str) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+def main() -> None:
+    host = os.getpid()
+    status = 0
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)
+    try:
+        serve(sock)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    finally:
+        error = sys.exc_info()[1]
+        if error is not None:
+            sys.excepthook(type(error), error, error.__traceback__)
+            status = 1
+        # A child ends here as Python ends after Snakemake's main, and must never go on as a host.
+        if os.getpid() != host:
+            with contextlib.suppress(BaseException):
+                finish_threads()
+                atexit._run_exitfuncs()
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+        os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,332 @@
+"""Warm starts: the same results as cold ones, for whatever a Snakefile does, and nothing shared that must not be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ..workflow import Workflow
+
+LEVELS = ("off", "import", "workflow")
+
+# As much of Snakemake's language as one small workflow can hold; the outputs say what a rule saw.
+RICH = r"""
+    import json, os, sys
+    configfile: "config.yaml"
+    include: "more.smk"
+    envvars: "TOKEN"
+    localrules: first
+    GREETING = config["greeting"]
+    SAMPLES = glob_wildcards("data/{sample}.txt").sample
+
+    wildcard_constraints:
+        sample="[a-z]+"
+
+    rule all:
+        input:
+            expand("shell/{sample}", sample=sorted(SAMPLES)), "run", "script", "bash", "grouped2", "checked",
+            "shadow", "benchmark", "env", "touched", "included", "dir/file", "many"
+
+    rule first:
+        output: "first"
+        shell: "echo first > {output}"
+
+    rule sh:
+        input: "data/{sample}.txt", first="first"
+        output: "shell/{sample}"
+        params: length=lambda wildcards: len(wildcards.sample)
+        threads: 2
+        resources: mem_mb=lambda wildcards, threads: 100 * threads
+        log: "logs/{sample}.log"
+        shell: "(cat {input[0]}; echo {wildcards.sample} {params.length} {threads} {resources.mem_mb} {GREETING})"
+               " > {output} 2> {log}"
+
+    rule run:
+        output: "run"
+        run:
+            with open(output[0], "w") as file:
+                json.dump({"cwd": os.path.basename(os.getcwd()), "rule": rule, "greeting": GREETING}, file)
+            shell("echo from shell >> {output}")
+
+    rule script:
+        output: "script"
+        params: value=3
+        script: "script.py"
+
+    rule bash:
+        output: "bash"
+        script: "script.sh"
+
+    rule g1:
+        output: "grouped1"
+        group: "together"
+        shell: "echo 1 > {output}"
+
+    rule g2:
+        input: "grouped1"
+        output: "grouped2"
+        group: "together"
+        shell: "cat {input} > {output}; echo 2 >> {output}"
+
+    checkpoint split:
+        output: directory("parts")
+        shell: "mkdir {output}; for i in 1 2 3; do echo $i > {output}/$i; done"
+
+    def parts(wildcards):
+        folder = checkpoints.split.get().output[0]
+        return sorted(os.path.join(folder, name) for name in os.listdir(folder))
+
+    rule checked:
+        input: parts
+        output: "checked"
+        shell: "cat {input} > {output}"
+
+    rule shadow:
+        output: "shadow"
+        shadow: "minimal"
+        shell: "touch left-behind; echo shadowed > {output}"
+
+    rule benchmark:
+        output: "benchmark"
+        benchmark: "benchmark.tsv"
+        shell: "echo measured > {output}"
+
+    rule env:
+        output: "env"
+        shell: "printf '%s\n' \"$TOKEN\" \"$PWD\" $(umask) > {output}; ulimit -a >> {output}; "
+               "grep -E 'SigBlk|SigIgn' /proc/self/status >> {output}; ls /proc/self/fd >> {output}"
+
+    rule touched:
+        output: touch("touched")
+
+    rule directory:
+        output: "dir/file"
+        shell: "cat > {output}; echo stdin was empty >> {output}"
+
+    rule many:
+        input: expand("temp/{i}", i=range(4))
+        output: "many"
+        shell: "cat {input} > {output}"
+
+    rule temporary:
+        output: temp("temp/{i}")
+        shell: "echo {wildcards.i} > {output}"
+"""
+MORE = """
+    rule included:
+        output: "included"
+        shell: "echo {config[greeting]} from an included file > {output}"
+"""
+
+
+def outputs(workflow: Workflow) -> dict[str, str]:
+    """The contents of all files that the workflow made, without its path and what is measured."""
+    found = {}
+    for path in sorted(workflow.folder.rglob("*")):
+        name = str(path.relative_to(workflow.folder))
+        if path.is_file() and not name.startswith(".snakemake") and name not in ("output.txt", "benchmark.tsv"):
+            found[name] = path.read_text().replace(str(workflow.folder), "FOLDER")
+    return found
+
+
+def test_everything_comes_out_the_same_at_all_levels(tmp_path: Path) -> None:
+    found = {}
+    for level in LEVELS:
+        workflow = Workflow(tmp_path / level / "work", env={"TOKEN": "secret", "SNAKEMAKE_DASKJQ_WARM_START": level})
+        workflow.write(RICH).write(MORE, "more.smk").write("greeting: hello\n", "config.yaml")
+        workflow.write(
+            "import sys\nopen(snakemake.output[0], 'w').write(f'{snakemake.params.value} {len(sys.argv)}')", "script.py"
+        )
+        workflow.write("echo ${snakemake_output[0]} > ${snakemake_output[0]}", "script.sh")
+        for sample in ("one", "two"):
+            workflow.write(f"{sample}\n", f"data/{sample}.txt")
+        assert workflow.run("--jobs", "100", "--daskjq-cores", "4") == 0, workflow.output[-3000:]
+        assert workflow.leftovers() == []
+        found[level] = outputs(workflow)
+        ended = workflow.journal("job_ended")
+        assert {(event["warm_start"], event["colder_because"]) for event in ended} == {(level, "")}
+    assert len(found["off"]) > 20
+    assert found["import"] == found["off"]
+    assert found["workflow"] == found["off"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "because"),
+    [
+        ("import datetime; X = datetime.datetime.now().isoformat()", "has 'now('"),
+        ("import time; X = time.time_ns()", "has 'time_ns('"),
+        ("import random; X = random.SystemRandom().random()", "has 'random('"),
+        ("from helper import X", "has 'now('"),
+        ("import random; random.seed(1); random.getrandbits(8); X = 1", "uses random numbers"),
+        ("import uuid; X = uuid.uuid4()", "has 'uuid4('"),
+        ("import os; X = os.popen('date +%s%N').read().strip()", "starts a process"),
+        ("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start(); X = 1", "threads"),
+        ("X = workflow.cores", "reads workflow.cores"),
+    ],
+)
+def test_a_parse_that_may_not_be_shared_is_not_and_the_journal_says_why(
+    workflow: Workflow, statement: str, because: str
+) -> None:
+    workflow.write("import datetime\nX = datetime.datetime.now().isoformat()\n", "helper.py")
+    workflow.write(f"""
+        import sys; sys.path.insert(0, {str(workflow.folder)!r})
+        {statement}
+        rule all:
+            input: "0", "1"
+        rule a:
+            output: "{{i}}"
+            params: x=X
+            run:
+                open(output[0], "w").write(str(params.x))
+    """)
+    assert workflow.run("--jobs", "2", "--cores", "2") == 0, workflow.output[-3000:]
+    ended = workflow.journal("job_ended")
+    assert {event["warm_start"] for event in ended} == {"import"}
+    assert all(because in event["colder_because"] for event in ended)
+
+
+def test_a_parse_that_depends_on_files_that_jobs_create_comes_out_right(any_warmth: Workflow) -> None:
+    """Each job sees the files that are there when it starts, as a new Snakemake would."""
+    any_warmth.write("""
+        import glob, os
+        SEEN = sorted(glob.glob("made/*"))
+        EXISTS = os.path.exists("made/1")
+        TEXT = open("note").read().strip() if os.path.exists("note") else ""
+        rule all:
+            input: "report3"
+        rule make:
+            input: lambda wildcards: f"report{int(wildcards.i) - 1}" if int(wildcards.i) > 1 else []
+            output: "made/{i}"
+            shell: "touch {output}; echo note {wildcards.i} > note"
+        rule report:
+            input: "made/{i}"
+            output: "report{i}"
+            shell: "echo {SEEN} {EXISTS} {TEXT} > {output}"
+    """)
+    assert any_warmth.run() == 0, any_warmth.output[-3000:]
+    reports = [any_warmth.read(f"report{i}") for i in (1, 2, 3)]
+    assert reports == [
+        "made/1 True note 1\n",
+        "made/1 made/2 True note 2\n",
+        "made/1 made/2 made/3 True note 3\n",
+    ]
+
+
+def test_a_rule_that_edits_a_config_file_is_seen_by_the_next(any_warmth: Workflow) -> None:
+    any_warmth.write("value: 1\n", "config.yaml")
+    any_warmth.write("""
+        configfile: "config.yaml"
+        rule second:
+            input: "first"
+            output: "second"
+            shell: "echo {config[value]} > {output}"
+        rule first:
+            output: "first"
+            shell: "echo {config[value]} > {output}; echo 'value: 2' > config.yaml"
+    """)
+    assert any_warmth.run() == 0
+    assert (any_warmth.read("first"), any_warmth.read("second")) == ("1\n", "2\n")
+
+
+def test_a_snakefile_that_cannot_be_parsed_in_a_pilot_fails_as_it_does_cold(any_warmth: Workflow) -> None:
+    any_warmth.write("""
+        import os
+        if os.path.exists("broken"):
+            raise ValueError("this is broken now")
+        rule second:
+            input: "broken"
+            output: "second"
+            shell: "touch {output}"
+        rule first:
+            output: "broken"
+            shell: "touch {output}"
+    """)
+    assert any_warmth.run() == 1
+    assert "Error in rule second" in any_warmth.output
+    assert "this is broken now" in any_warmth.output
+
+
+FACTS = """
+    rule all:
+        input: expand("{i}", i=range(4))
+    rule a:
+        output: "{i}"
+        run:
+            import json, os, random, signal, tempfile
+            kinds = []
+            for fd in os.listdir("/proc/self/fd"):
+                try:
+                    kinds.append(os.readlink(f"/proc/self/fd/{fd}").partition(":[")[0])
+                except OSError:
+                    pass  # the listing itself
+            facts = {
+                "number": random.getrandbits(128),
+                "name": os.path.basename(tempfile.mktemp()),
+                "same": {
+                    "descriptors": sorted(kind for kind in kinds if "/" not in kind),  # Snakemake opens files beside
+                    "leader": os.getsid(0) == os.getpid(),
+                    "signals": [str(signal.getsignal(s)).split(" at ")[0] for s in (1, 2, 13, 15, 17, 25)],
+                    "umask": os.umask(0o22),
+                    "argv": __import__("sys").argv[1:3],
+                },
+            }
+            json.dump(facts, open(output[0], "w"))
+"""
+
+
+def test_what_a_fork_must_not_share(tmp_path: Path) -> None:
+    """Random numbers and temporary names are each job's own; descriptors, signals and threads as in a cold one."""
+    facts = {}
+    for level in ("off", "import"):
+        workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level}).write(FACTS)
+        assert workflow.run() == 0, workflow.output[-3000:]
+        assert {event["warm_start"] for event in workflow.journal("job_ended")} == {level}
+        facts[level] = [json.loads(workflow.read(str(i))) for i in range(4)]
+    assert len({fact["number"] for fact in facts["import"]}) == 4
+    assert len({fact["name"] for fact in facts["import"]}) == 4
+    same = {level: [json.dumps(fact["same"]).replace(level, "LEVEL") for fact in facts[level]] for level in facts}
+    assert set(same["import"]) == set(same["off"])
+
+
+def test_two_contexts_work_side_by_side_on_one_pilot(workflow: Workflow) -> None:
+    """Two workflows can't share a pilot yet, but secrets and arguments make contexts too: here, a stale one."""
+    workflow.write("""
+        import os
+        N = len(os.listdir("made")) if os.path.exists("made") else 0
+        rule all:
+            input: "slow", "made/late"
+        rule slow:
+            output: "slow"
+            shell: "while [ ! -e made/late ]; do sleep 0.05; done; echo {N} > {output}"
+        rule early:
+            output: "made/early"
+            shell: "touch {output}"
+        rule late:
+            input: "made/early"
+            output: "made/late"
+            shell: "sleep 0.2; echo {N} > {output}"
+    """)
+    assert workflow.run("--jobs", "2", "--daskjq-cores", "2") == 0
+    assert (workflow.read("slow"), workflow.read("made/late")) == ("0\n", "1\n")
+    assert {event["warm_start"] for event in workflow.journal("job_ended")} == {"workflow"}
+
+
+def test_a_warm_host_that_dies_costs_its_jobs_a_try_and_no_result(workflow: Workflow) -> None:
+    workflow.write("""
+        rule a:
+            output: "x"
+            shell: "echo $$ >> tries; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
+    """)
+    process = workflow.start("--jobs", "1")
+    workflow.wait_for("tries")
+    (pilot,) = [p for p in workflow.processes() if "snakemake_executor_daskjq.worker.pilot" in p.cmdline()]
+    (host,) = pilot.children()
+    assert "snakemake_executor_daskjq.worker.warm" in host.cmdline()
+    host.kill()
+    workflow.wait_until(lambda: workflow.read("tries").count("\n") == 2)
+    (workflow.folder / "go").touch()
+    assert process.wait(60) == 0
+    assert [event["end"] for event in workflow.journal("job_ended")] == ["lost", "succeeded"]
+    assert workflow.journal("pilot_lost") == []
