@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
     from ..journal import Journal, RunFolder
-    from ..model.request import Amounts, Launch, Request
+    from ..model.request import Amounts, Launch, Request, Shape
     from .summary import Summary
 
 LOST_BUDGET = 3
@@ -36,6 +36,9 @@ LOST_BUDGET = 3
 
 REPLAN_S = 15.0
 """While jobs wait, think again about pilots this often: running jobs may turn out longer than expected."""
+
+LOOK_AHEAD_S = 0.25
+"""Jobs that take less than this keep a second one of their kind at the pilot, to start without a round trip."""
 
 FIRST_QUERY_S = 2.0
 LONGEST_QUERY_S = 30.0
@@ -77,6 +80,8 @@ class Pilot:
     idle_since: float = 0.0
     room: Room | None = None
     jobs: set[str] = field(default_factory=set)
+    ahead: int = 0  # of `jobs`, how many are not in the ledger: they start when another of their shape ends
+    ahead_shape: Shape | None = None
     last_word: str = ""  # the batch system's on a pending pilot
 
 
@@ -84,6 +89,7 @@ class Pilot:
 class Job:
     request: Request
     launch: Launch
+    shape: Shape
     tries: int = 0
     lost_with: list[str] = field(default_factory=list)
     placed_at: float = 0.0
@@ -122,7 +128,7 @@ class Dispatcher(Generic[Fleet]):
     def submit(self, jobs: Iterable[tuple[Request, Launch]]) -> None:
         """Take over a batch of jobs."""
         for request, launch in jobs:
-            self._jobs[request.key] = Job(request, launch)
+            self._jobs[request.key] = Job(request, launch, request.shape)
             self._ready.push(request)
             self._journal.write(
                 events.JobSubmitted(
@@ -221,11 +227,33 @@ class Dispatcher(Generic[Fleet]):
         now = time.time()
         running = {name: pilot for name, pilot in self._pilots.items() if pilot.state is PilotState.RUNNING}
         rooms = [pilot.room for pilot in running.values() if pilot.room is not None]
-        for request, pilot in place(self._ready, rooms, now):
-            self._start_job(request, running[pilot], now)
+        for request, name in place(self._ready, rooms, now):
+            self._start_job(request, running[name], now)
+        for pilot in running.values():
+            self._look_ahead(pilot, now)
         self._plan(now)
         self._end_idle(running, now)
         self._set_timer(now)
+
+    def _look_ahead(self, pilot: Pilot, now: float) -> None:
+        """Send one job more for each that runs, if all are short and alike.
+
+        Nothing is promised twice: Dask's worker holds it back by its resources until one that runs has ended,
+        and as all are alike, whichever ends makes room for exactly one.
+        """
+        shapes = {self._jobs[key].shape for key in pilot.jobs}
+        if len(shapes) != 1 or not all(self._is_short(self._jobs[key].request.rule) for key in pilot.jobs):
+            return
+        shape = shapes.pop()
+        while 2 * pilot.ahead < len(pilot.jobs) and (head := self._ready.head(shape)) is not None:
+            if not self._is_short(head.rule) or pilot.room is None or not pilot.room.can_end(head, now):
+                return
+            pilot.ahead, pilot.ahead_shape = pilot.ahead + 1, shape
+            self._start_job(self._ready.pop(shape), pilot, now)
+
+    def _is_short(self, rule: str) -> bool:
+        count, total = self._seen.get(rule, (0, 0.0))
+        return count > 0 and total / count < LOOK_AHEAD_S
 
     def _start_job(self, request: Request, pilot: Pilot, now: float) -> None:
         job = self._jobs[request.key]
@@ -241,7 +269,9 @@ class Dispatcher(Generic[Fleet]):
         if self._closing:
             return  # Snakemake has been told that the run is over, or is about to be
         pilot.jobs.discard(request.key)
-        if pilot.room is not None:
+        if pilot.ahead and job.shape == pilot.ahead_shape:
+            pilot.ahead -= 1  # one that waits at the pilot takes over what this one held
+        elif pilot.room is not None:
             pilot.room.give_back(request.amounts)
         if not pilot.jobs:
             pilot.idle_since = time.time()

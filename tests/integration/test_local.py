@@ -220,7 +220,7 @@ def test_secrets_reach_the_rule_and_no_command_line_log_or_journal(any_warmth: W
     """)
     assert any_warmth.run() == 0
     assert any_warmth.read("x") == secret
-    assert "target-jobs" in any_warmth.read("lines")
+    assert "snakemake" in any_warmth.read("lines")
     assert "s3cr3t" not in any_warmth.read("lines")
     for path in any_warmth.run_folders[-1].rglob("*"):
         assert path.is_dir() or "s3cr3t" not in path.read_text(errors="replace"), path
