@@ -8,6 +8,8 @@ puts its own targets in and goes on in Snakemake's own code, to the same end and
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import random
 import sys
 import tempfile
@@ -30,6 +32,13 @@ JOB_OPTIONS = {
     "latency_wait",
 }
 """What may differ between two jobs of one context (`latency_wait` is read by `parse_wait_for_files`)."""
+
+
+LATE_IMPORTS = (
+    *("smart_open", "requests", "encodings.idna", "nbformat", "jsonschema", "getpass", "graphlib"),
+    *("importlib.resources.readers", "snakemake.storage", "snakemake.benchmark", "snakemake.notebook"),
+)
+"""What Snakemake imports only when a Snakefile is parsed or a rule runs; without them a job starts, but slower."""
 
 
 class UnexpectedSnakemakeError(Exception):
@@ -59,6 +68,9 @@ class Snakemake:
             actions = [action for action in parser._actions if action.dest in JOB_OPTIONS]
         except (ImportError, AttributeError) as error:
             raise UnexpectedSnakemakeError(str(error)) from error
+        for module in LATE_IMPORTS:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(module)
         missing = JOB_OPTIONS - {action.dest for action in actions}
         if missing or not hasattr(snakemake.api.DAGApi, "execute_workflow"):
             raise UnexpectedSnakemakeError(f"no {', '.join(sorted(missing))}")
@@ -136,6 +148,7 @@ def _become(dag_api: Any, settings: dict[str, Any], arguments: argparse.Namespac
     settings["execution_settings"].use_threads = arguments.force_use_threads
     settings["execution_settings"].wait_for_files = wait_for_files
     settings["group_settings"].local_groupid = arguments.local_groupid
+    settings["scheduling_settings"].max_jobs_per_timespan = None  # it would start a timer, for one job
     workflow._async_runners.clear()  # event loops: a child needs one of its own
     workflow._snakemake_tmp_dir._finalizer.detach()  # the host's; the child would remove it at its end
     workflow._snakemake_tmp_dir = tempfile.TemporaryDirectory(prefix="snakemake")

@@ -138,7 +138,7 @@ def test_never_more_on_a_pilot_than_it_has(play: Callable[..., tuple[Told, list[
             await fleet.until(lambda: [f for f in fleet.running.values() if not f.done()])
             busy = [future for future in fleet.running.values() if not future.done()]
             assert len(busy) <= 2
-            busy[0].set_result(Outcome(End.SUCCEEDED, exit_status=0))
+            busy[0].set_result(Outcome(End.SUCCEEDED, exit_status=0, started_at=1.0, ended_at=9.0))
             await fleet.until(lambda done=done: len(told.ended) == done + 1)
 
     told, _ = play(scenario)
@@ -213,21 +213,3 @@ def test_short_jobs_keep_one_more_of_their_kind_at_the_pilot(
     told, _ = play(scenario)
     assert sorted(key for key, _, _ in told.ended) == sorted(f"j{i}" for i in range(20))
     assert max(most) >= 3
-
-
-def test_jobs_that_are_not_short_are_never_sent_ahead(
-    play: Callable[..., tuple[Told, list[dict[str, object]]]],
-) -> None:
-    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
-        dispatcher.submit(jobs(6))
-        await fleet.until(lambda: fleet.requested)
-        await connect(dispatcher, "main-1")
-        for done in range(6):
-            await fleet.until(lambda: [f for f in fleet.running.values() if not f.done()])
-            busy = [future for future in fleet.running.values() if not future.done()]
-            assert len(busy) <= 2
-            busy[0].set_result(Outcome(End.SUCCEEDED, exit_status=0, started_at=1.0, ended_at=9.0))
-            await fleet.until(lambda done=done: len(told.ended) == done + 1)
-
-    told, _ = play(scenario)
-    assert len(told.ended) == 6
