@@ -38,7 +38,7 @@ SAMPLES = json.load(open("samples.json"))
 TABLE = {}
 while len(TABLE) < len(SAMPLES):
     for name, sample in SAMPLES.items():
-        TABLE[name] = sum(hash((name, key, str(value))) % 7 for key, value in sample.items() for _ in range(120))
+        TABLE[name] = sum(hash((name, key, str(value))) % 7 for key, value in sample.items() for _ in range(250))
 """
     + SHELL
 )

@@ -59,21 +59,29 @@ class Hosts:
         """Run a job as warm as it asks for and can be. Raises OSError where no host can be started."""
         reasons: list[str] = []
         for level in _levels(launch):
-            for _ in range(STALE_TRIES):
-                context = self._contexts.setdefault(context_key(launch, level), Context())
-                try:
-                    host = await self._host(context, launch, level)
-                    outcome = await host.run(launch, level)
-                except HostRefusedError as refusal:
-                    self._retire(context)
-                    reason = str(refusal)
-                    if context.refused:
-                        break  # at this level for good
-                else:
-                    self._job_ended(context)
-                    return replace(outcome, colder_because="; ".join(reasons))
-            reasons.append(reason)
+            context = self._contexts.setdefault(context_key(launch, level), Context())
+            try:
+                outcome = await self._run_at(level, context, launch)
+            except HostRefusedError as refusal:
+                reasons.append(str(refusal))
+            else:
+                return replace(outcome, colder_because="; ".join(reasons))
         raise AssertionError("a cold host refuses nothing")
+
+    async def _run_at(self, level: WarmStart, context: Context, launch: Launch) -> Outcome:
+        """Raises HostRefusedError where the job can't be run at this level."""
+        for tries in range(1, STALE_TRIES + 1):
+            host = await self._host(context, launch, level)
+            try:
+                return await host.run(launch, level)
+            except HostRefusedError:
+                if context.host is host:  # another job may have got the context a new one already
+                    self._retire(context)
+                if tries == STALE_TRIES:
+                    raise
+            finally:
+                self._job_ended(context)
+        raise AssertionError("unreachable")
 
     async def stop(self, grace_s: float) -> None:
         """End all jobs and all hosts."""
@@ -81,7 +89,7 @@ class Hosts:
         await asyncio.gather(*(host.stop(grace_s) for host in hosts))
 
     async def _host(self, context: Context, launch: Launch, level: WarmStart) -> RuleHost:
-        """The context's live host. Raises HostRefusedError where it can't have one."""
+        """The context's live host. Raises HostRefusedError where it can't have one, OSError for a cold one."""
         async with context.lock:
             if context.refused:
                 raise HostRefusedError(context.refused)
@@ -93,6 +101,11 @@ class Hosts:
                 except HostRefusedError as refusal:
                     context.refused = str(refusal)
                     raise
+                except OSError as error:
+                    if level is WarmStart.OFF:
+                        raise
+                    context.refused = str(error)
+                    raise HostRefusedError(context.refused) from error
             context.jobs += 1
             if context.idle_timer is not None:
                 context.idle_timer.cancel()

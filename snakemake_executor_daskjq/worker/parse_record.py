@@ -29,6 +29,7 @@ _DOUBTFUL_EVENTS = {
     "os.fork": "starts a process",
     "socket.connect": "opens a connection",
     "socket.getaddrinfo": "opens a connection",
+    "sqlite3.connect": "opens a database",
 }
 
 # In the sources of the workflow. It also matches within rules, which costs speed there but never a result.
@@ -37,6 +38,8 @@ _DOUBTFUL_SOURCE = re.compile(
     rb"|choices|sample|shuffle|urandom|uuid1|uuid4|token_hex|token_bytes|token_urlsafe|getpid|getppid"
     rb"|mkdtemp|mkstemp|mktemp|TemporaryDirectory|NamedTemporaryFile)\s*\("
     rb"|\bsys\s*\.\s*argv\b"
+    # They open files where Python does not hear of it.
+    rb"|\b(polars|pyarrow|h5py|netCDF4|duckdb|pysam|rasterio|rpy2|read_parquet|read_feather|read_orc|read_hdf)\b"
 )
 _SOURCES = (".smk", ".py", ".snakefile", "")
 _LARGEST_SOURCE = 2**20

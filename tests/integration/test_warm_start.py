@@ -164,6 +164,8 @@ def test_everything_comes_out_the_same_at_all_levels(tmp_path: Path) -> None:
         ("import os; X = os.popen('date +%s%N').read().strip()", "starts a process"),
         ("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start(); X = 1", "threads"),
         ("X = workflow.cores", "reads workflow.cores"),
+        ("import sqlite3; X = sqlite3.connect(':memory:').execute('select 1').fetchone()", "opens a database"),
+        ("X = 1  # polars", "has 'polars'"),
     ],
 )
 def test_a_parse_that_may_not_be_shared_is_not_and_the_journal_says_why(
