@@ -181,6 +181,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if self._config.local:
             # As with Snakemake's own local execution: a rule may name more threads than there are.
             wanted["cores"] = min(wanted["cores"], max(pool.amounts["cores"] for pool in service.pools))
+        for label in set(mapping.unmet_labels(resources, service.pools)) - self._warned:
+            self._warned.add(label)
+            self.warn(
+                f"rule {job.name} asks for {label}, which no pool gives: its jobs run on the pools that there are."
+            )
         request = Request(
             key=f"{job.name}-{job.jobid}-{job.attempt}",
             job_id=job.jobid if isinstance(job.jobid, int) else 0,

@@ -9,6 +9,8 @@
 | any other integer that a pool declares  | same name   | consumable                                      |
 | `runtime` (minutes)                     |             | compared with the pilot's walltime              |
 | `daskjq_pool`                           |             | names the only pool that may run the job        |
+| `slurm_partition`, `slurm_account`,     |             | honoured where the pools run there; told where  |
+| `constraint`                            |             | they don't (`unmet_labels`)                     |
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from .model.pool import Pool
     from .model.request import Amounts, Request
 
+LABELS = ("slurm_partition", "slurm_account", "constraint")
 GPU_NAMES = ("gpu", "gpus", "gpu_count", "nvidia_gpu")
 
 
@@ -64,6 +67,24 @@ def runtime_s(resources: Mapping[str, object]) -> int | None:
     """
     value = resources.get("runtime")
     return round(value * 60) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def unmet_labels(resources: Mapping[str, object], pools: Iterable[Pool]) -> list[str]:
+    """What a job written for the Slurm executor asks for and no pool gives, as `name=value`.
+
+    >>> from snakemake_executor_daskjq.model.pool import Pool
+    >>> main = Pool("main", "slurm", queue="main", directives=("--constraint=avx2",))
+    >>> unmet_labels({"slurm_partition": "main", "slurm_account": "lab", "constraint": "avx2"}, [main])
+    ['slurm_account=lab']
+    """
+    offered: set[tuple[str, object]] = set()
+    for pool in pools:
+        offered |= {("slurm_partition", pool.queue), ("slurm_account", pool.account)}
+        for directive in pool.directives:
+            name, _, value = directive.partition("=")
+            offered.add((name.lstrip("-"), value))
+    asked = [(name, resources[name]) for name in LABELS if resources.get(name)]
+    return [f"{name}={value}" for name, value in asked if (name, value) not in offered]
 
 
 def check_feasible(request: Request, pools: Iterable[Pool]) -> None:

@@ -331,3 +331,26 @@ def test_the_options_are_in_snakemakes_help() -> None:
     text = subprocess.run([sys.executable, "-m", "snakemake", "--help"], capture_output=True, text=True).stdout
     for option in ("--daskjq-system", "--daskjq-max-pilots", "--daskjq-idle-timeout"):
         assert option in text
+
+
+def test_a_workflow_written_for_the_slurm_executor_runs_with_one_warning(workflow: Workflow) -> None:
+    workflow.write("""
+        rule all:
+            input: "0", "1"
+        rule a:
+            output: "{i}"
+            resources: slurm_partition="bigmem", slurm_account="lab"
+            shell: "touch {output}"
+    """)
+    assert workflow.run("--jobs", "2") == 0
+    assert workflow.output.count("rule a asks for slurm_partition=bigmem, which no pool gives") == 1
+    assert workflow.output.count("rule a asks for slurm_account=lab, which no pool gives") == 1
+
+
+@pytest.mark.parametrize("option", ["--dry-run", "--touch"])
+def test_a_dry_run_and_a_touch_start_nothing(workflow: Workflow, option: str) -> None:
+    workflow.write(MANY)
+    for i in range(6):
+        workflow.write("", f"out/{i}.txt")
+    assert workflow.run("--jobs", "2", option, "--forceall") == 0
+    assert workflow.run_folders == []
