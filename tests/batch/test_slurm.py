@@ -7,23 +7,9 @@ from typing import Any
 
 import pytest
 
+from ..snakefiles import HELD, MANY, SLOW
 from ..workflow import Workflow
 from .slurm import SlurmCluster, SlurmJob
-
-MANY = """
-    rule all:
-        input: expand("out/{i}.txt", i=range(int(config.get("count", 6))))
-    rule a:
-        output: "out/{i}.txt"
-        shell: "echo {wildcards.i} > {output}"
-"""
-SLOW = """
-    rule all:
-        input: expand("{i}.txt", i=range(9))
-    rule slow:
-        output: "{i}.txt"
-        shell: "(setsid sleep 600 &); echo $$ > pid{wildcards.i}; sleep 600; touch {output}"
-"""
 
 
 @pytest.fixture
@@ -177,7 +163,7 @@ def test_an_interrupt_cancels_running_and_queued_batch_jobs(
 ) -> None:
     workflow.write(SLOW)
     # Pilots of one and a half nodes' memory leave some of them in the queue.
-    process = workflow.start("--jobs", "9", "--daskjq-cores", "1", "--daskjq-memory", "3GB")
+    process = workflow.start("--jobs", "9", "--config", "count=9", "--daskjq-cores", "1", "--daskjq-memory", "3GB")
     workflow.wait_until(lambda: list(workflow.folder.glob("pid*")))
     assert len(new_jobs(slurm, jobs_before)) >= 1
     process.send_signal(signum)
@@ -199,11 +185,7 @@ def test_when_snakemake_is_killed_pilots_and_their_jobs_end(workflow: Workflow, 
 def test_a_pilot_that_is_cancelled_by_someone_costs_no_attempt(
     workflow: Workflow, slurm: SlurmCluster, jobs_before: set[str]
 ) -> None:
-    workflow.write("""
-        rule a:
-            output: "x"
-            shell: "echo $$ >> tries; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
-    """)
+    workflow.write(HELD)
     process = workflow.start("--jobs", "1")
     workflow.wait_for("tries")
     (job,) = new_jobs(slurm, jobs_before)

@@ -6,16 +6,8 @@ import signal
 
 import pytest
 
+from ..snakefiles import HELD, SLOW
 from ..workflow import Workflow
-
-# Each job leaves a child in its group, and one that made itself a session of its own.
-SLOW = """
-    rule all:
-        input: expand("{i}.txt", i=range(5))
-    rule slow:
-        output: "{i}.txt"
-        shell: "(setsid sleep 600 &); echo $$ > pid{wildcards.i}; sleep 600; touch {output}"
-"""
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -72,11 +64,7 @@ def test_when_snakemake_is_killed_everything_ends_within_seconds(workflow: Workf
 
 
 def test_a_pilot_that_is_killed_costs_no_attempt(workflow: Workflow) -> None:
-    workflow.write("""
-        rule a:
-            output: "x"
-            shell: "echo $$ >> tries; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
-    """)
+    workflow.write(HELD)
     process = workflow.start("--jobs", "1")
     workflow.wait_for("tries")
     (pilot,) = [p for p in workflow.processes() if "snakemake_executor_daskjq.worker.pilot" in p.cmdline()]

@@ -10,15 +10,8 @@ import sys
 import psutil
 import pytest
 
+from ..snakefiles import MANY
 from ..workflow import Workflow
-
-MANY = """
-    rule all:
-        input: expand("out/{i}.txt", i=range(int(config.get("count", 6))))
-    rule a:
-        output: "out/{i}.txt"
-        shell: "echo {wildcards.i} > {output}"
-"""
 
 
 def test_a_workflow_runs_and_a_second_time_there_is_nothing_to_do(workflow: Workflow) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..snakefiles import HELD
 from ..workflow import Workflow
 
 LEVELS = ("off", "import", "workflow")
@@ -316,11 +317,7 @@ def test_two_contexts_work_side_by_side_on_one_pilot(workflow: Workflow) -> None
 
 
 def test_a_warm_host_that_dies_costs_its_jobs_a_try_and_no_result(workflow: Workflow) -> None:
-    workflow.write("""
-        rule a:
-            output: "x"
-            shell: "echo $$ >> tries; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
-    """)
+    workflow.write(HELD)
     process = workflow.start("--jobs", "1")
     workflow.wait_for("tries")
     (pilot,) = [p for p in workflow.processes() if "snakemake_executor_daskjq.worker.pilot" in p.cmdline()]
