@@ -141,14 +141,15 @@ class Executor(RealExecutor):  # type: ignore[misc]
             service = ClusterService(
                 self._config, self._folder, self, cores_limit=self.workflow.resource_settings.cores
             )
+            # From here on an interrupt finds what it has to end.
+            self._service = service
+            self._signals.catch()
+            self._reporting.start()
             service.start()
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
             raise WorkflowError(f"daskjq can't write its folder {self._folder.path}: {error}") from None
-        self._service = service
-        self._reporting.start()
-        self._signals.catch()
         pools = "; ".join(
             f"pool {pool.name}: {'this machine' if pool.system == 'local' else f'at most {pool.max_pilots} pilots'}"
             f" with {', '.join(f'{name}={amount}' for name, amount in pool.amounts.items())}"

@@ -78,7 +78,8 @@ class Workflow:
 
     def journal(self, *names: str) -> list[dict[str, Any]]:
         """The events of the last run, or those with the given names."""
-        events = list(journal.read(self.run_folders[-1] / "journal.jsonl"))
+        path = self.run_folders[-1] / "journal.jsonl"
+        events = list(journal.read(path)) if path.exists() else []
         return [event for event in events if not names or event["event"] in names]
 
     def wait_for(self, *names: str) -> None:

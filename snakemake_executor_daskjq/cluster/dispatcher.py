@@ -21,7 +21,7 @@ from ..model.pool import PilotState, Pool
 from ..policy import planner
 from ..policy.lifecycle import Starts, idle_pilots
 from ..policy.placement import ReadyQueue, Room, place
-from . import batch
+from . import pending
 from .pilots import last_words
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ REPLAN_S = 15.0
 
 LOOK_AHEAD_S = 0.25
 """Jobs that take less than this keep a second one of their kind at the pilot, to start without a round trip."""
-
-FIRST_QUERY_S = 2.0
-LONGEST_QUERY_S = 30.0
 
 
 class Reporter(Protocol):
@@ -82,7 +79,10 @@ class Pilot:
     jobs: set[str] = field(default_factory=set)
     ahead: int = 0  # of `jobs`, how many are not in the ledger: they start when another of their shape ends
     ahead_shape: Shape | None = None
-    last_word: str = ""  # the batch system's on a pending pilot
+
+    @property
+    def system(self) -> str:
+        return self.pool.system
 
 
 @dataclass(slots=True)
@@ -165,7 +165,7 @@ class Dispatcher(Generic[Fleet]):
             known.state = PilotState.PENDING
         self._journal.write(events.PilotSubmitted(pilot=pilot, batch_id=batch_id))
         if known.pool.system != "local" and (self._query is None or self._query.done()):
-            self._query = asyncio.create_task(self._ask_about_pending())
+            self._query = asyncio.create_task(pending.watch(self._pending, self._pilot_waits, self._pilot_died))
 
     def pilot_start_failed(self, pilot: str, words: str) -> None:
         known = self._pilots[pilot]
@@ -402,38 +402,17 @@ class Dispatcher(Generic[Fleet]):
 
     # -- pilots that the batch system keeps --------------------------------------------------------------
 
-    async def _ask_about_pending(self) -> None:
-        """Ask for all pending pilots at once, ever more seldom, until none is pending.
+    def _pending(self) -> list[Pilot]:
+        return [p for p in self._pilots.values() if p.state is PilotState.PENDING and p.system != "local"]
 
-        A pilot that the batch system no longer lists without having connected has died at its start.
-        """
-        pause = FIRST_QUERY_S
-        missing: Counter[str] = Counter()
-        while pending := [pilot for pilot in self._pilots.values() if pilot.state is PilotState.PENDING]:
-            await asyncio.sleep(pause)
-            pause = min(LONGEST_QUERY_S, pause * 1.5)
-            for system in {pilot.pool.system for pilot in pending} - {"local"}:
-                states = await batch.ask(system)
-                if states is None:
-                    continue
-                for pilot in pending:
-                    if pilot.pool.system == system and pilot.state is PilotState.PENDING:
-                        self._heard(pilot, states.get(pilot.batch_id), missing)
+    def _pilot_waits(self, pilot: str, reason: str) -> None:
+        self._reporter.tell(f"Pilot {pilot} waits in the queue: {reason}.")
 
-    def _heard(self, pilot: Pilot, word: str | None, missing: Counter[str]) -> None:
-        if word is None:
-            missing[pilot.name] += 1
-            if missing[pilot.name] > 1:  # the first time it may just have been too new for the list
-                self.pilot_start_failed(pilot.name, self._pilot_words(pilot))
-        elif word != pilot.last_word:
-            pilot.last_word = word
-            if word.startswith("PENDING ("):
-                self._reporter.tell(f"Pilot {pilot.name} waits in the queue: {word[9:-1]}.")
-
-    def _pilot_words(self, pilot: Pilot) -> str:
-        logs = sorted(self._folder.pilot_logs.glob(f"*{pilot.batch_id}*"), key=lambda path: path.suffix != ".err")
+    def _pilot_died(self, pilot: str) -> None:
+        batch_id = self._pilots[pilot].batch_id
+        logs = sorted(self._folder.pilot_logs.glob(f"*{batch_id}*"), key=lambda path: path.suffix != ".err")
         words = next((words for log in logs if (words := last_words(log))), "its log says nothing")
-        return f"batch job {pilot.batch_id} ended before it connected: {words}"
+        self.pilot_start_failed(pilot, f"batch job {batch_id} ended before it connected: {words}")
 
     def _count(self) -> str:
         """The status line: how many pilots there are, and how many jobs wait and run."""

@@ -137,14 +137,21 @@ class Fleet:
             listener=self._listener,
         )
         self._cluster.worker_spec[pilot] = specification(pool, setup)
-        await self._cluster._correct_state()  # what SpecCluster documents after a change of the spec
+        await self._correct_state()
 
     async def end(self, pilot: str) -> None:
         """End a pilot gently, and cancel its batch job. Its entry is gone afterwards."""
         with contextlib.suppress(Exception):  # a pilot that is gone already has ended
             await self._cluster.scheduler.retire_workers(names=[pilot], close_workers=True)
         self._cluster.worker_spec.pop(pilot, None)
-        await self._cluster._correct_state()
+        await self._correct_state()
+
+    async def _correct_state(self) -> None:
+        """What SpecCluster documents after a change of its spec.
+
+        Shielded: were it cut short while a pilot starts, nobody would know of that pilot any more.
+        """
+        await asyncio.shield(self._cluster._correct_state())
 
     async def run(self, address: str, launch: Launch, amounts: Amounts, tries: int) -> Outcome:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""

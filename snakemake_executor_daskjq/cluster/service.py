@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import threading
-from concurrent.futures import Future
+from concurrent import futures
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ class ClusterService:
         self.summary = Summary()
         self.dashboard_link: str | None = None
         self.journal = Journal(folder.journal_path, reporter.warn)
-        self._started: Future[None] = Future()
+        self._started: futures.Future[None] = futures.Future()
         self._grace_s: float | None = None
         self._thread = threading.Thread(target=self._run, name="daskjq", daemon=True)
 
@@ -68,8 +69,11 @@ class ClusterService:
     def stop(self, *, cancel: bool) -> None:
         """End pilots, scheduler and thread; with `cancel`, running jobs too. Returns when all are gone."""
         self._grace_s = CANCEL_GRACE_S if cancel else None
-        self._call(self._stop.set)
-        self._thread.join()
+        if self._thread.ident is not None:
+            futures.wait([self._started])  # it may have been interrupted while it started
+            with contextlib.suppress(RuntimeError):  # or have failed, and its loop is closed
+                self._call(self._stop.set)
+            self._thread.join()
         self.journal.write(events.RunEnded(cancelled=cancel))
         self.journal.close()
 
@@ -86,8 +90,7 @@ class ClusterService:
             raise
 
     async def _serve(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._dispatcher = Dispatcher(
             self.pools,
             lambda listener: Fleet(self._config, self._folder, listener),

@@ -28,6 +28,18 @@ def test_an_interrupt_ends_everything_before_snakemake_exits(workflow: Workflow,
     assert workflow.run("--jobs", "5", "--rerun-incomplete") == 0
 
 
+@pytest.mark.parametrize("phase", ["run_started", "pilot_requested", "job_placed"])
+def test_an_interrupt_at_any_phase_ends_everything(workflow: Workflow, phase: str) -> None:
+    workflow.write(SLOW)
+    process = workflow.start("--jobs", "5", "--daskjq-cores", "2")
+    workflow.wait_until(lambda: workflow.run_folders and workflow.journal(phase))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 1
+    assert workflow.leftovers(timeout=0) == []
+    assert workflow.journal()[-1]["event"] == "run_ended"
+    assert "Traceback" not in workflow.output
+
+
 def test_a_run_under_nohup_goes_on_when_the_terminal_goes(workflow: Workflow) -> None:
     workflow.write("""
         rule a:
