@@ -48,6 +48,9 @@ common_settings = CommonSettings(
 )
 
 
+MANY_FILES = 20
+
+
 @dataclass(frozen=True, slots=True)
 class _Ended:
     """A job's end on its way to Snakemake."""
@@ -227,8 +230,16 @@ class Executor(RealExecutor):  # type: ignore[misc]
         # On this machine the files are there; elsewhere the file system may lag behind.
         waits = not self._config.local and self._shares(SharedFSUsage.INPUT_OUTPUT)
         if waits and (files := list(job.get_wait_for_files())):
-            arguments += ["--wait-for-files", *files]
+            arguments += self._wait_for(files, request)
         return [str(argument) for argument in arguments]  # Snakemake's own string types know the whole workflow
+
+    def _wait_for(self, files: list[str], request: Request) -> list[str]:
+        """Many files go into a file of their own: a command line has a limit."""
+        if len(files) <= MANY_FILES:
+            return ["--wait-for-files", *files]
+        listing = self._folder.job_log(request.rule, request.key).with_suffix(".wait").absolute()
+        listing.write_text("".join(f"{file}\n" for file in files))
+        return ["--wait-for-files-file", str(listing)]
 
     @functools.cached_property
     def _common_arguments(self) -> tuple[str, ...]:

@@ -60,7 +60,7 @@ class Pilots(Protocol):
 
     async def end(self, pilot: str) -> None: ...
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts, tries: int) -> Outcome: ...
+    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome: ...
 
 
 Fleet = TypeVar("Fleet", bound=Pilots)
@@ -265,7 +265,7 @@ class Dispatcher(Generic[Fleet]):
 
     async def _run(self, job: Job, pilot: Pilot) -> None:
         request = job.request
-        outcome = await self.fleet.run(pilot.address, job.launch, request.amounts, job.tries)
+        outcome = await self.fleet.run(pilot.address, job.launch, request.amounts)
         if self._closing:
             return  # Snakemake has been told that the run is over, or is about to be
         pilot.jobs.discard(request.key)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -77,6 +78,7 @@ class Fleet:
         self._folder = folder
         self._listener = listener
         self._watch = _Watch(listener)
+        self._serial = itertools.count(1)
         self._cluster: Any = None
         self._client: Any = None
         self._security: RunSecurity | None = None
@@ -153,7 +155,7 @@ class Fleet:
         """
         await asyncio.shield(self._cluster._correct_state())
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts, tries: int) -> Outcome:
+    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
         gone = self._watch.gone.get(address)
         if gone is None:
@@ -161,7 +163,7 @@ class Fleet:
         future = self._client.submit(
             run_job,
             launch,
-            key=f"{launch.key}-{tries}",  # Dask may still know the key of a lost try
+            key=f"{launch.key}#{next(self._serial)}",  # Dask may still know the key of an earlier try
             workers=[address],
             allow_other_workers=False,
             resources=amounts,

@@ -84,6 +84,10 @@ class RuleHost:
         return not self._listener.done() and not self._stopping.is_set()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def idle(self) -> bool:
         return not self._waiting
 

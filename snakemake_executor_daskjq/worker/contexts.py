@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..model.outcome import End, Outcome
 from ..model.request import WarmStart
+from . import processes
 from .client import HostRefusedError, RuleHost
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ MAX_JOBS = 5000
 
 MAX_CONTEXTS = 8
 """At most so many warm hosts a pilot; the one that has been idle longest makes room."""
+
+MAX_GROWTH_MB = 300.0
+"""A host that has grown by so much since its start is replaced: its children would copy that."""
 
 IDLE_S = 600.0
 """A warm host without a job ends after this time."""
@@ -45,7 +49,19 @@ class Context:
     host: RuleHost | None = None
     refused: str = ""
     jobs: int = 0
+    start_mb: float = 0.0
     idle_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def fit(self) -> bool:
+        """True if the host may have one more job."""
+        host = self.host
+        return (
+            host is not None
+            and host.alive
+            and self.jobs < MAX_JOBS
+            and processes.resident_mb(host.pid) - self.start_mb < MAX_GROWTH_MB
+        )
 
 
 class Hosts:
@@ -93,11 +109,12 @@ class Hosts:
         async with context.lock:
             if context.refused:
                 raise HostRefusedError(context.refused)
-            if context.host is None or not context.host.alive or context.jobs >= MAX_JOBS:
+            if not context.fit:
                 self._retire(context)
                 self._make_room()
                 try:
                     context.host = await RuleHost.start(opening(launch, level))
+                    context.start_mb = processes.resident_mb(context.host.pid)
                 except HostRefusedError as refusal:
                     context.refused = str(refusal)
                     raise
@@ -106,6 +123,7 @@ class Hosts:
                         raise
                     context.refused = str(error)
                     raise HostRefusedError(context.refused) from error
+            assert context.host is not None
             context.jobs += 1
             if context.idle_timer is not None:
                 context.idle_timer.cancel()

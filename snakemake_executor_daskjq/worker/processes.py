@@ -72,3 +72,12 @@ def environment_value(pid: int, name: str) -> str | None:
     except OSError:
         pass
     return None
+
+
+def resident_mb(pid: int) -> float:
+    """The resident set of a process in MB (10^6 bytes); 0.0 where that can't be read."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    except (OSError, IndexError):
+        return 0.0

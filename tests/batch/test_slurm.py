@@ -53,6 +53,26 @@ def test_partition_account_directives_and_prologue_reach_slurm(
     assert "Comment=hello" in record
 
 
+def test_a_job_with_many_inputs_waits_for_them_all(workflow: Workflow) -> None:
+    workflow.write("""
+        rule all:
+            input: "sum"
+        rule gather:
+            input: expand("out/{i}.txt", i=range(40))
+            output: "sum"
+            shell: "cat {input} | wc -l > {output}"
+        rule a:
+            output: "out/{i}.txt"
+            group: "pieces"
+            shell: "echo {wildcards.i} > {output}"
+    """)
+    assert workflow.run("--jobs", "100", "--cores", "4", "--group-components", "pieces=10") == 0, workflow.output[
+        -2000:
+    ]
+    assert workflow.read("sum") == "40\n"
+    assert len(list(workflow.run_folders[-1].glob("logs/gather/*.wait"))) == 1
+
+
 def test_several_pilots_work_at_a_time(workflow: Workflow) -> None:
     workflow.write("""
         rule all:

@@ -37,7 +37,7 @@ class FakeFleet:
         self.ended.append(pilot)
         self.changed.set()
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts, tries: int) -> Outcome:
+    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
         self.running[f"{launch.key}@{address}"] = asyncio.get_running_loop().create_future()
         self.changed.set()
         return await self.running[f"{launch.key}@{address}"]
