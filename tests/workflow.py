@@ -10,7 +10,6 @@ import textwrap
 import time
 import uuid
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ class Workflow:
         self.folder = folder
         self.options = options
         self.mark = uuid.uuid4().hex
+        self.ignored_signals: tuple[signal.Signals, ...] = ()
         self.env = {**os.environ, MARK: self.mark, **(env or {})}
 
     def write(self, snakefile: str, name: str = "Snakefile") -> Workflow:
@@ -50,8 +50,7 @@ class Workflow:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
-                # Where the tests run in the background, SIGINT is ignored, and Python would leave it so.
-                preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+                preexec_fn=self._set_signals,
             )
 
     def run(self, *arguments: str, executor: str = "daskjq", timeout: float = 240) -> int:
@@ -64,6 +63,11 @@ class Workflow:
             process.kill()
             process.wait()
             raise AssertionError(f"snakemake did not end in {timeout} s:\n{self.output[-4000:]}") from None
+
+    def _set_signals(self) -> None:
+        """As a shell in the foreground has them; in the background or under nohup, tests have some ignored."""
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN if signum in self.ignored_signals else signal.SIG_DFL)
 
     @property
     def output(self) -> str:

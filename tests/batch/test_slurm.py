@@ -213,7 +213,9 @@ def test_a_pilot_that_is_cancelled_by_someone_costs_no_attempt(
     workflow.wait_until(lambda: workflow.read("tries").count("\n") == 2)
     (workflow.folder / "go").touch()
     assert process.wait(60) == 0
-    assert [event["end"] for event in workflow.journal("job_ended")] == ["lost", "succeeded"]
+    ends = [event["end"] for event in workflow.journal("job_ended")]
+    # Which of the pilot's processes dies first is Slurm's affair: it may lose a second try before it is gone.
+    assert ends in (["lost", "succeeded"], ["lost", "lost", "succeeded"])
     assert [event["attempt"] for event in workflow.journal("job_submitted")] == [1]
 
 

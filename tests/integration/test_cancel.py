@@ -46,9 +46,8 @@ def test_a_run_under_nohup_goes_on_when_the_terminal_goes(workflow: Workflow) ->
             output: "x"
             shell: "touch up; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
     """)
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    workflow.ignored_signals = (signal.SIGHUP,)
     process = workflow.start("--jobs", "1")
-    signal.signal(signal.SIGHUP, before)
     workflow.wait_for("up")
     process.send_signal(signal.SIGHUP)
     (workflow.folder / "go").touch()
