@@ -32,11 +32,11 @@ class Summary:
         """The summary for the user.
 
         >>> Summary(198, 2, 3, 7200.0, 5400.0).line()
-        '198 jobs succeeded, 2 failed; 3 pilots, 2.00 core-hours, 75 % of them used'
+        '198 jobs succeeded, 2 failed; 3 pilots, 2 core-hours, 75 % of them used'
         """
         share = f", {100 * self.used_core_s / self.pilot_core_s:.0f} % of them used" if self.pilot_core_s else ""
         failed = f", {self.jobs_failed} failed" if self.jobs_failed else ""
         return (
             f"{self.jobs_succeeded} job{'s' * (self.jobs_succeeded != 1)} succeeded{failed}; "
-            f"{self.pilots} pilot{'s' * (self.pilots != 1)}, {self.pilot_core_s / 3600:.2f} core-hours{share}"
+            f"{self.pilots} pilot{'s' * (self.pilots != 1)}, {self.pilot_core_s / 3600:.3g} core-hours{share}"
         )

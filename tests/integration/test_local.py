@@ -259,13 +259,33 @@ def test_nothing_listens_beyond_loopback(workflow: Workflow) -> None:
     assert listening == {"127.0.0.1"}
 
 
+def test_nobody_without_the_runs_certificate_gets_in(workflow: Workflow) -> None:
+    from distributed import Client
+    from distributed.security import Security
+
+    workflow.write("""
+        rule a:
+            output: "x"
+            shell: "touch ready; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
+    """)
+    process = workflow.start("--jobs", "1")
+    workflow.wait_for("ready")
+    (pilot,) = [p for p in workflow.processes() if "snakemake_executor_daskjq.worker.pilot" in p.cmdline()]
+    scheduler = next(argument for argument in pilot.cmdline() if argument.startswith("tls://"))
+    for address, security in ((scheduler.replace("tls://", "tcp://"), None), (scheduler, Security.temporary())):
+        with pytest.raises(OSError, match=r"Timed out|TLS certificate does not match"):
+            Client(address, security=security, timeout=3, set_as_default=False)
+    (workflow.folder / "go").touch()
+    assert process.wait(30) == 0
+
+
 def test_quiet_leaves_our_lines_out_and_the_default_has_one_at_start_and_end(workflow: Workflow) -> None:
     workflow.write(MANY)
     assert workflow.run("--jobs", "2", "--config", "count=1") == 0
     lines = [line for line in workflow.output.splitlines() if line.startswith("daskjq:")]
     assert len(lines) == 2
     assert lines[0].startswith("daskjq: system local; pool local: this machine with cores=")
-    assert re.fullmatch(r"daskjq: 1 job succeeded; 1 pilot, 0\.00 core-hours, \d+ % of them used", lines[1])
+    assert re.fullmatch(r"daskjq: 1 job succeeded; 1 pilot, [\d.e-]+ core-hours, \d+ % of them used", lines[1])
 
     assert workflow.run("--jobs", "2", "--config", "count=2", "--quiet", "progress") == 0
     assert "daskjq:" not in workflow.output
