@@ -132,7 +132,7 @@ def _integer(value: object) -> int | None:
         return int(value)
     if isinstance(value, float):
         return -int(-value // 1)
-    if isinstance(value, str) and value.strip().isdigit():
+    if isinstance(value, str) and value.strip().isdecimal():
         return int(value)
     return None
 
@@ -149,5 +149,5 @@ def _size_mb(resources: Mapping[str, object], name: str) -> int | None:
 
     try:
         return -(-int(humanfriendly.parse_size(text)) // 10**6)
-    except humanfriendly.InvalidSize:
+    except (humanfriendly.InvalidSize, ValueError):  # it raises the latter for digits such as ²
         return None

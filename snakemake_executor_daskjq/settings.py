@@ -196,8 +196,8 @@ def megabytes(option: str, text: str) -> int:
 
     text = text.strip()
     try:
-        size = int(text) if text.isdigit() else int(humanfriendly.parse_size(text)) // 10**6
-    except humanfriendly.InvalidSize:
+        size = int(text) if text.isdecimal() else int(humanfriendly.parse_size(text)) // 10**6
+    except (humanfriendly.InvalidSize, ValueError):  # it raises the latter for digits such as ²
         size = 0
     if size <= 0:
         raise SettingError(option, text, "a size such as 64GB, 60GiB or 500 (MB)")
@@ -222,9 +222,9 @@ def seconds(option: str, text: str) -> float:
         parts = {name: int(value or 0) for name, value in clock.groupdict().items()}
         return float(parts["days"] * 86400 + parts["hours"] * 3600 + parts["minutes"] * 60 + parts["seconds"])
     try:
-        if not text.isdigit():  # a bare number could be seconds, minutes or hours
+        if not text.isdecimal():  # a bare number could be seconds, minutes or hours
             return float(humanfriendly.parse_timespan(text))
-    except humanfriendly.InvalidTimespan:
+    except (humanfriendly.InvalidTimespan, ValueError):
         pass
     raise SettingError(option, text, "[DAYS-]HH:MM[:SS], or a number with a unit such as 90s, 30m, 4h or 2d")
 
@@ -239,7 +239,7 @@ def _resources(pairs: list[str]) -> dict[str, int]:
     amounts: dict[str, int] = {}
     for pair in pairs:
         name, _, amount = pair.partition("=")
-        if not _RESOURCE_NAME.fullmatch(name) or not amount.isdigit():
+        if not _RESOURCE_NAME.fullmatch(name) or not amount.isdecimal():
             raise SettingError("resources", pair, "NAME=INT, such as licenses=2")
         if name in ("cores", "mem_mb", "gpu", "runtime"):
             raise SettingError(
@@ -266,6 +266,6 @@ def _address(option: str, text: str | None) -> str | None:
     if text is None:
         return None
     host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65535:
+    if not host or not port.isdecimal() or int(port) > 65535:
         raise SettingError(option, text, "HOST:PORT, such as 127.0.0.1:8787")
     return text

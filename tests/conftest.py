@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from .workflow import Workflow
@@ -9,6 +11,11 @@ from .workflow import Workflow
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+# CI tries the same examples each time, so that a change is judged by what it changes; elsewhere new ones are tried.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture

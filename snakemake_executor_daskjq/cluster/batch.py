@@ -50,7 +50,7 @@ def parse(listing: str, query: Query) -> dict[str, str]:
     states: dict[str, str] = {}
     for line in listing.splitlines():
         columns = [column.strip() for column in line.split(query.separator)]
-        if not columns or not columns[0][:1].isdigit():
+        if not columns or not columns[0][:1].isdecimal():
             continue
         batch_id = columns[0]
         if query.command[0] != "condor_q":

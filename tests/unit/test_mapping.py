@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq.errors import InfeasibleRequestError, UnknownPoolError
@@ -34,6 +34,7 @@ values = st.one_of(st.integers(0, 10**9), st.text(), st.none(), st.booleans(), s
 
 
 @given(st.dictionaries(st.one_of(st.text(), st.sampled_from(["_cores", "mem", "mem_mb", "gpu", "disk"])), values))
+@example({"_cores": "²", "mem": "²", "gpu": "²"})
 def test_any_resources_map_to_whole_amounts_with_a_core(resources: dict[str, object]) -> None:
     mapped = amounts(resources)
     assert mapped["cores"] >= 1

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq.errors import SettingError
@@ -115,6 +115,9 @@ def refused(option: str, text: str) -> bool:
     st.sampled_from(["system", "memory", "walltime", "queue", "account", "idle_timeout", "dashboard_address"]),
     st.text(),
 )
+@example("memory", "²")
+@example("walltime", "²")
+@example("dashboard_address", "host:²")
 def test_any_text_in_any_option_is_a_config_or_a_clear_error(option: str, text: str) -> None:
     assert refused(option, text) in (True, False)
 

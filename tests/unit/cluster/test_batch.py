@@ -49,4 +49,4 @@ def test_ids_and_states_are_found(system: str) -> None:
 @given(st.sampled_from([system for system in SYSTEMS if system != "local"]), st.text())
 def test_nonsense_is_no_job_or_a_job_and_never_an_error(system: str, listing: str) -> None:
     for batch_id in parse(listing, query_for(system)):
-        assert batch_id[0].isdigit()
+        assert batch_id[0].isdecimal()
