@@ -74,7 +74,9 @@ class RuleHost:
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise OSError(f"the rule host ended at its start (exit status {process.wait()})") from error
         except BaseException:
-            writer.close()  # at the end of its stream the host ends
+            # It has said no and ends, or it is still parsing and nobody waits for it any more.
+            writer.close()
+            process.kill()
             process.wait()
             raise
         return cls(process, reader, writer)
