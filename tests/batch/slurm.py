@@ -273,6 +273,8 @@ def _signal(process: psutil.Process, signum: signal.Signals) -> None:
 
 
 if __name__ == "__main__":
+    ends = {signal.SIGINT, signal.SIGTERM}
     with SlurmCluster() as cluster:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # not before: the daemons would inherit it
         print(f"export SLURM_CONF={cluster.env['SLURM_CONF']}", flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        signal.sigwait(ends)
