@@ -14,6 +14,8 @@ class End(enum.StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"  # the rule's own failure: exit status or signal
+    OUT_OF_MEMORY = "out_of_memory"  # it used more than its mem_mb, or the kernel ended it for memory
+    OVER_RUNTIME = "over_runtime"  # it took longer than its runtime, and was ended for that
     NOT_STARTED = "not_started"  # the child could not be started at all
     LOST = "lost"  # the pilot, or its rule host, went away under the job
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .request import Amounts
 
 SYSTEMS = ("local", "slurm", "pbs", "sge", "lsf", "oar", "htcondor", "moab")
@@ -23,11 +25,17 @@ class Pool:
     cores, mem_mb, walltime_s : of one pilot (MB of 10^6 bytes, seconds). None means "not stated by the
         user": the machine or the dask-jobqueue configuration tells (see `cluster.offers.complete`).
     others : further consumable amounts of one pilot (`gpu`, `disk_mb`, custom names).
-    max_pilots : how many may exist at a time.
+    nodes : how many nodes one pilot's allocation spans; cores and memory are of one of them.
+    min_pilots, max_pilots : how many are kept while the workflow has work for them, and how many may exist at a time.
+    max_queued : how many may wait in the batch queue at a time; None for no limit of its own.
+    cost_per_hour : what one pilot costs in an hour, in a unit of the user's own; None counts its cores.
+    preemptible : the batch system may take pilots back at any time.
     idle_timeout_s : how long a pilot may have nothing to do.
-    queue, account : the batch system's words; None leaves its default.
+    rules : patterns (as of `fnmatch`) of the rules that may use the pool; none for all.
+    queue, account, constraint : the batch system's words; None leaves its default.
     directives : further lines for the header of the job script.
     prologue : shell lines that run before the pilot.
+    scratch_folder : folder on a pilot's host for Dask's files and jobs' `tmpdir`; None for the host's own.
     config_name : the section of the site's dask-jobqueue configuration, None for the system's own.
     """
 
@@ -37,12 +45,20 @@ class Pool:
     mem_mb: int | None = None
     walltime_s: int | None = None
     others: Amounts = field(default_factory=dict)
+    nodes: int = 1
+    min_pilots: int = 0
     max_pilots: int = 10
+    max_queued: int | None = None
+    cost_per_hour: float | None = None
+    preemptible: bool = False
     idle_timeout_s: float = 60.0
+    rules: tuple[str, ...] = ()
     queue: str | None = None
     account: str | None = None
+    constraint: str | None = None
     directives: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
+    scratch_folder: Path | None = None
     config_name: str | None = None
 
     @property
