@@ -197,7 +197,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             attempt=job.attempt,
             amounts=wanted,
             runtime_s=mapping.runtime_s(resources),
-            pool=str(resources["daskjq_pool"]) if resources.get("daskjq_pool") else None,
+            pools=(str(resources["daskjq_pool"]),) if resources.get("daskjq_pool") else None,
             priority=getattr(job, "priority", 0),
         )
         try:

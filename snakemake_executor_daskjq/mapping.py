@@ -96,9 +96,9 @@ def check_feasible(request: Request, pools: Iterable[Pool]) -> None:
     UnknownPoolError : if the request is pinned to a pool that does not exist.
     """
     pools = tuple(pools)
-    candidates = [pool for pool in pools if request.pool in (None, pool.name)]
+    candidates = [pool for pool in pools if request.may_use(pool.name)]
     if not candidates:
-        raise UnknownPoolError(request.rule, str(request.pool), tuple(pool.name for pool in pools))
+        raise UnknownPoolError(request.rule, ", ".join(request.pools or ()), tuple(pool.name for pool in pools))
     misfits = [found for pool in candidates if (found := misfit(request, pool))]
     if len(misfits) < len(candidates):
         return

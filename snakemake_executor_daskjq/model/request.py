@@ -9,8 +9,8 @@ from typing import TypeAlias
 Amounts: TypeAlias = dict[str, int]
 """Consumable resources by name: `cores`, `mem_mb` and `disk_mb` (MB of 10^6 bytes), `gpu`, custom ones."""
 
-Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], int | None, str | None]
-"""What placement can tell apart: sorted amounts, runtime in seconds, pool."""
+Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], int | None, tuple[str, ...] | None]
+"""What placement can tell apart: sorted amounts, runtime in seconds, pools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Request:
     attempt : Snakemake's attempt, from 1.
     amounts : what the job consumes while it runs. Never changed after creation.
     runtime_s : the longest the job may take in seconds, None where the user states none.
-    pool : the only pool that may run it, None for any.
+    pools : the only pools that may run it, None for any.
     priority : Snakemake's priority; higher goes first.
     """
 
@@ -35,12 +35,16 @@ class Request:
     attempt: int
     amounts: Amounts
     runtime_s: int | None = None
-    pool: str | None = None
+    pools: tuple[str, ...] | None = None
     priority: int = 0
 
     @property
     def shape(self) -> Shape:
-        return tuple(sorted(self.amounts.items())), self.runtime_s, self.pool
+        return tuple(sorted(self.amounts.items())), self.runtime_s, self.pools
+
+    def may_use(self, pool: str) -> bool:
+        """True if the pool of that name is open to this job; its amounts may still be too small."""
+        return self.pools is None or pool in self.pools
 
 
 class WarmStart(enum.StrEnum):

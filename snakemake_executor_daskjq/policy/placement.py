@@ -59,7 +59,7 @@ class Room:
         >>> room.fits(Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600), now=500.0)
         False
         """
-        if request.pool not in (None, self.pool) or not self.can_end(request, now):
+        if not request.may_use(self.pool) or not self.can_end(request, now):
             return False
         return all(amount <= self.free.get(name, 0) for name, amount in request.amounts.items())
 

@@ -77,7 +77,7 @@ def plan(
 
 def pool_for(request: Request, pools: Iterable[Pool]) -> Pool | None:
     """The first pool whose pilots can hold the request."""
-    return next((pool for pool in pools if request.pool in (None, pool.name) and not misfit(request, pool)), None)
+    return next((pool for pool in pools if request.may_use(pool.name) and not misfit(request, pool)), None)
 
 
 def jobs_per_pilot(request: Request, pool: Pool) -> int:

@@ -14,7 +14,7 @@ LARGE = Pool("large", "slurm", cores=2, mem_mb=64000, walltime_s=3600, others={"
 
 
 def request(runtime_s: int | None = None, pool: str | None = None, **wanted: int) -> Request:
-    return Request("key", 1, "align", 1, wanted, runtime_s=runtime_s, pool=pool)
+    return Request("key", 1, "align", 1, wanted, runtime_s=runtime_s, pools=pool and (pool,))
 
 
 @pytest.mark.parametrize("name", GPU_NAMES)

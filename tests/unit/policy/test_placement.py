@@ -30,7 +30,7 @@ requests = st.builds(
         1,
         {name: amount for name, amount in (("cores", cores), ("mem_mb", mem), ("gpu", gpu)) if amount},
         runtime_s=runtime,
-        pool=pool,
+        pools=pool and (pool,),
         priority=priority,
     ),
     st.integers(0, 10**6),
@@ -68,7 +68,7 @@ def test_nothing_is_placed_beyond_free_amounts_or_walltime(jobs: list[Request], 
     used: dict[str, dict[str, int]] = {pilot: dict.fromkeys(free, 0) for pilot, free in before.items()}
     for request, pilot in placed:
         room = by_name[pilot]
-        assert request.pool in (None, room.pool)
+        assert request.may_use(room.pool)
         if request.runtime_s is not None and room.ends_at is not None:
             assert NOW + request.runtime_s <= room.ends_at + room.slack_s
         for name, amount in request.amounts.items():

@@ -11,7 +11,7 @@ POOL = Pool("main", "slurm", cores=4, mem_mb=4000, max_pilots=10)
 
 
 def demand(jobs: int, expected_s: float, cores: int = 1, pool: str | None = None) -> Demand:
-    return Demand(Request("k", 1, "rule", 1, {"cores": cores}, pool=pool), jobs, expected_s)
+    return Demand(Request("k", 1, "rule", 1, {"cores": cores}, pools=pool and (pool,)), jobs, expected_s)
 
 
 def wanted(demands: list[Demand], running: int = 0, coming: int = 0, ending: int = 0) -> int:
