@@ -15,17 +15,19 @@ class SettingError(DaskjqError):
     option : the setting's name without its prefix, such as `max_pilots`.
     found : what was given.
     allowed : what may be given instead.
+    place : where it stands in a file; None for an option.
     """
 
-    def __init__(self, option: str, found: object, allowed: str) -> None:
-        super().__init__(option, found, allowed)
+    def __init__(self, option: str, found: object, allowed: str, place: str | None = None) -> None:
+        super().__init__(option, found, allowed, place)
         self.option = option
         self.found = found
         self.allowed = allowed
+        self.place = place
 
     def __str__(self) -> str:
-        flag = f"--daskjq-{self.option.replace('_', '-')}"
-        return f"{flag}: found {self.found!r}, allowed is {self.allowed}."
+        place = self.place or f"--daskjq-{self.option.replace('_', '-')}"
+        return f"{place}: found {self.found!r}, allowed is {self.allowed}."
 
 
 class InfeasibleRequestError(DaskjqError):
@@ -76,6 +78,25 @@ class UnknownPoolError(DaskjqError):
 
     def __str__(self) -> str:
         return f"Rule {self.rule} asks for daskjq_pool={self.pool!r}; the pools are: {', '.join(self.known)}."
+
+
+class ClosedPoolsError(DaskjqError):
+    """No pool admits a rule: each is for other rules, or requires a label that its jobs don't bear.
+
+    Attributes
+    ----------
+    rule : the rule's name.
+    reasons : why not, by pool.
+    """
+
+    def __init__(self, rule: str, reasons: dict[str, str]) -> None:
+        super().__init__(rule, reasons)
+        self.rule = rule
+        self.reasons = reasons
+
+    def __str__(self) -> str:
+        reasons = "; ".join(f"{pool}: {reason}" for pool, reason in self.reasons.items())
+        return f"Rule {self.rule} may use no pool ({reasons}). Add a pool without such limits to the pools file."
 
 
 class NoPilotError(DaskjqError):

@@ -190,17 +190,17 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self.warn(
                 f"rule {job.name} asks for {label}, which no pool gives: its jobs run on the pools that there are."
             )
-        request = Request(
-            key=f"{job.name}-{job.jobid}-{job.attempt}",
-            job_id=job.jobid if isinstance(job.jobid, int) else 0,
-            rule=job.name,
-            attempt=job.attempt,
-            amounts=wanted,
-            runtime_s=mapping.runtime_s(resources),
-            pools=(str(resources["daskjq_pool"]),) if resources.get("daskjq_pool") else None,
-            priority=getattr(job, "priority", 0),
-        )
         try:
+            request = Request(
+                key=f"{job.name}-{job.jobid}-{job.attempt}",
+                job_id=job.jobid if isinstance(job.jobid, int) else 0,
+                rule=job.name,
+                attempt=job.attempt,
+                amounts=wanted,
+                runtime_s=mapping.runtime_s(resources),
+                pools=mapping.open_pools(job.name, resources, service.pools),
+                priority=getattr(job, "priority", 0),
+            )
             mapping.check_feasible(request, service.pools)
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None

@@ -9,15 +9,18 @@
 | any other integer that a pool declares  | same name   | consumable                                      |
 | `runtime` (minutes)                     |             | compared with the pilot's walltime              |
 | `daskjq_pool`                           |             | names the only pool that may run the job        |
-| `slurm_partition`, `slurm_account`,     |             | honoured where the pools run there; told where  |
-| `constraint`                            |             | they don't (`unmet_labels`)                     |
+| `daskjq_labels`                         |             | opens pools that require these labels           |
+| `slurm_partition`, `slurm_account`,     |             | select the pools that run there; told where     |
+| `constraint`                            |             | none does (`unmet_labels`)                      |
 """
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from .errors import InfeasibleRequestError, UnknownPoolError
+from .errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -69,6 +72,48 @@ def runtime_s(resources: Mapping[str, object]) -> int | None:
     return round(value * 60) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
+def open_pools(rule: str, resources: Mapping[str, object], pools: Iterable[Pool]) -> tuple[str, ...] | None:
+    """The pools whose patterns, labels and place are right for a job; None for all. Amounts are not looked at.
+
+    `slurm_partition`, `slurm_account` and `constraint` select the pools that offer them, if there are such.
+
+    Raises
+    ------
+    UnknownPoolError : if the job is pinned to a pool that does not exist.
+    ClosedPoolsError : if no pool admits the rule.
+
+    >>> from snakemake_executor_daskjq.model.pool import Pool
+    >>> pools = [Pool("a", "slurm", queue="main"), Pool("b", "slurm", queue="short"), Pool("c", "slurm", rules=("x*",))]
+    >>> open_pools("map", {"slurm_partition": "short"}, pools), open_pools("y", {}, pools), open_pools("xy", {}, pools)
+    (('b',), ('a', 'b'), None)
+    """
+    pools = tuple(pools)
+    pin = resources.get("daskjq_pool")
+    named = [pool for pool in pools if pool.name == str(pin)] if pin else list(pools)
+    if not named:
+        raise UnknownPoolError(rule, str(pin), tuple(pool.name for pool in pools))
+    reasons = {pool.name: closed(rule, resources, pool) for pool in named}
+    admitted = [pool for pool in named if not reasons[pool.name]]
+    if not admitted:
+        raise ClosedPoolsError(rule, reasons)
+    for label in LABELS:
+        admitted = [pool for pool in admitted if _offers(pool, label, resources.get(label))] or admitted
+    return tuple(pool.name for pool in admitted) if len(admitted) < len(pools) else None
+
+
+def closed(rule: str, resources: Mapping[str, object], pool: Pool) -> str:
+    """Why the pool does not admit jobs of this rule, or "".
+
+    >>> from snakemake_executor_daskjq.model.pool import Pool
+    >>> closed("map", {"daskjq_labels": "paid,fast"}, Pool("large", "slurm", labels=("paid", "fast")))
+    ''
+    """
+    if pool.rules and not any(fnmatchcase(rule, pattern) for pattern in pool.rules):
+        return f"it is for the rules {', '.join(pool.rules)}"
+    missing = set(pool.labels).difference(re.split(r"[\s,]+", str(resources.get("daskjq_labels") or "")))
+    return f"it is for jobs with daskjq_labels={','.join(sorted(missing))}" if missing else ""
+
+
 def unmet_labels(resources: Mapping[str, object], pools: Iterable[Pool]) -> list[str]:
     """What a job written for the Slurm executor asks for and no pool gives, as `name=value`.
 
@@ -77,28 +122,30 @@ def unmet_labels(resources: Mapping[str, object], pools: Iterable[Pool]) -> list
     >>> unmet_labels({"slurm_partition": "main", "slurm_account": "lab", "constraint": "avx2"}, [main])
     ['slurm_account=lab']
     """
-    offered: set[tuple[str, object]] = set()
-    for pool in pools:
-        offered |= {("slurm_partition", pool.queue), ("slurm_account", pool.account)}
-        for directive in pool.directives:
-            name, _, value = directive.partition("=")
-            offered.add((name.lstrip("-"), value))
-    asked = [(name, resources[name]) for name in LABELS if resources.get(name)]
-    return [f"{name}={value}" for name, value in asked if (name, value) not in offered]
+    pools = tuple(pools)
+    asked = [(label, resources[label]) for label in LABELS if resources.get(label)]
+    return [f"{label}={value}" for label, value in asked if not any(_offers(pool, label, value) for pool in pools)]
+
+
+def _offers(pool: Pool, label: str, value: object) -> bool:
+    """True if pilots of the pool run on that partition (any of several), account or kind of node."""
+    directives = dict(directive.removeprefix("--").partition("=")[::2] for directive in pool.directives)
+    key = label.removeprefix("slurm_")
+    own = {"partition": pool.queue, "account": pool.account, "constraint": pool.constraint}[key]
+    offered = own or directives.get(key) or ""
+    if key == "partition":
+        return not set(offered.split(",")).isdisjoint(str(value).split(",")) and bool(offered)
+    return bool(offered) and str(value) == offered
 
 
 def check_feasible(request: Request, pools: Iterable[Pool]) -> None:
-    """Make sure that one pilot of some pool can hold the request.
+    """Make sure that one pilot of some pool that is open to the request (`open_pools`) can hold it.
 
     Raises
     ------
     InfeasibleRequestError : with the resource that rules out the most capable pool.
-    UnknownPoolError : if the request is pinned to a pool that does not exist.
     """
-    pools = tuple(pools)
     candidates = [pool for pool in pools if request.may_use(pool.name)]
-    if not candidates:
-        raise UnknownPoolError(request.rule, ", ".join(request.pools or ()), tuple(pool.name for pool in pools))
     misfits = [found for pool in candidates if (found := misfit(request, pool))]
     if len(misfits) < len(candidates):
         return

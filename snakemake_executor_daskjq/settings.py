@@ -5,7 +5,6 @@ Snakemake offers each field of `ExecutorSettings` on the command line (`--daskjq
 them into a `Config` or raises a `SettingError`. Nothing here asks the machine or a batch system.
 """
 
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,11 +15,9 @@ from typing import Any, Optional
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
 from .errors import SettingError
-from .model.pool import SYSTEMS, Pool
+from .model.pool import Pool
 from .model.request import WarmStart
-
-_RESOURCE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]?\d)(?::(?P<seconds>[0-5]?\d))?")
+from .pools import name_of, pool_of, read
 
 
 def _option(help_text: str, default: Any = None, **metadata: Any) -> Any:
@@ -36,9 +33,13 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     """Options of the daskjq executor, as the user gives them. See `configure` for what is allowed."""
 
     system: Optional[str] = _option(
-        "Where pilots run: local (this machine), slurm, pbs, sge, lsf, oar, htcondor or moab.",
-        default="local",
+        "Where pilots run: local (this machine), slurm, pbs, sge, lsf, oar, htcondor or moab. Default: local.",
         metavar="SYSTEM",
+    )
+    pools: Optional[Path] = _option(
+        "YAML file with any number of pools (kinds of pilots), instead of the options that describe one: "
+        "see the README. 'daskjq pools check' shows what would be submitted.",
+        metavar="FILE",
     )
     cores: Optional[int] = _option(
         "Cores of one pilot. Default on the local system: what --cores, the CPU affinity and the cgroup allow.",
@@ -55,8 +56,8 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metavar="TIME",
     )
     gpus: Optional[int] = _option(
-        "GPUs of one pilot, offered to rules as the resource gpu. Ask the batch system for them with a "
-        "directive, such as --daskjq-directives='--gres=gpu:2'.",
+        "GPUs of one pilot, offered to rules as the resource gpu. Slurm is asked for --gres=gpu:N unless "
+        "a directive names GPUs; ask other batch systems with a directive.",
         metavar="N",
     )
     resources: list[str] = _list_option(
@@ -66,9 +67,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     max_pilots: Optional[int] = _option(
         "At most this many pilots at a time. Default: 1 on the local system, 10 elsewhere.", metavar="N"
     )
-    idle_timeout: Optional[str] = _option(
-        "A pilot without work ends after this time. Default: 60s.", default="60s", metavar="TIME"
-    )
+    idle_timeout: Optional[str] = _option("A pilot without work ends after this time. Default: 60s.", metavar="TIME")
     queue: Optional[str] = _option("Queue or partition that pilots are submitted to.", metavar="NAME")
     account: Optional[str] = _option("Account or project that pilots are charged to.", metavar="NAME")
     directives: list[str] = _list_option(
@@ -118,7 +117,6 @@ class Config:
 
     pools: tuple[Pool, ...]
     log_folder: Path
-    scratch_folder: Path | None = None
     interface: str | None = None
     dashboard_address: str | None = None
     warm_start: WarmStart = WarmStart.WORKFLOW
@@ -128,6 +126,13 @@ class Config:
         return all(pool.system == "local" for pool in self.pools)
 
 
+POOL_OPTIONS = (
+    *("system", "cores", "memory", "walltime", "gpus", "resources", "max_pilots", "idle_timeout", "queue", "account"),
+    *("directives", "prologue", "config_name", "scratch_folder"),
+)
+"""The options that describe a pool, named as the keys of a pools file are."""
+
+
 def configure(settings: ExecutorSettings) -> Config:
     """Validate `settings`.
 
@@ -135,131 +140,26 @@ def configure(settings: ExecutorSettings) -> Config:
     ------
     SettingError : for the first setting whose value is not allowed.
     """
-    system = settings.system or "local"
-    if system not in SYSTEMS:
-        raise SettingError("system", system, f"one of {', '.join(SYSTEMS)}")
-    local = system == "local"
-    if local:
-        for option in ("queue", "account", "directives", "prologue", "config_name"):
-            if getattr(settings, option):
-                raise SettingError(
-                    option,
-                    getattr(settings, option),
-                    "nothing with the system local (did you mean a --daskjq-system?)",
-                )
-    max_pilots = 1 if local else 10
-    if settings.max_pilots is not None:
-        max_pilots = _at_least(1, "max_pilots", settings.max_pilots)
-    others = _resources(settings.resources)
-    if settings.gpus is not None:
-        others["gpu"] = _at_least(0, "gpus", settings.gpus)
     if settings.warm_start not in tuple(WarmStart):
         raise SettingError("warm_start", settings.warm_start, f"one of {', '.join(WarmStart)}")
-    pool = Pool(
-        name=settings.queue if settings.queue and _RESOURCE_NAME.fullmatch(settings.queue) else system,
-        system=system,
-        cores=None if settings.cores is None else _at_least(1, "cores", settings.cores),
-        mem_mb=None if settings.memory is None else megabytes("memory", settings.memory),
-        walltime_s=None if settings.walltime is None else round(seconds("walltime", settings.walltime)),
-        others=others,
-        max_pilots=max_pilots,
-        idle_timeout_s=seconds("idle_timeout", settings.idle_timeout or "60s"),
-        queue=_one_line("queue", settings.queue),
-        account=_one_line("account", settings.account),
-        directives=tuple(_lines("directives", settings.directives)),
-        prologue=tuple(_lines("prologue", settings.prologue)),
-        config_name=settings.config_name,
-    )
-    if pool.walltime_s is not None and pool.walltime_s < 60:
-        raise SettingError("walltime", settings.walltime, "at least one minute")
     return Config(
-        pools=(pool,),
+        pools=_pools(settings),
         log_folder=settings.log_folder or Path(".snakemake", "daskjq"),
-        scratch_folder=settings.scratch_folder,
         interface=settings.interface,
         dashboard_address=_address("dashboard_address", settings.dashboard_address),
         warm_start=WarmStart(settings.warm_start),
     )
 
 
-def megabytes(option: str, text: str) -> int:
-    """Whole MB (10^6 bytes) in a size, rounded down: a pilot never offers more than it has.
-
-    >>> megabytes("memory", "64GB"), megabytes("memory", "1GiB"), megabytes("memory", "500")
-    (64000, 1073, 500)
-    >>> megabytes("memory", "lots")
-    Traceback (most recent call last):
-    snakemake_executor_daskjq.errors.SettingError: --daskjq-memory: found 'lots', allowed is a size such as \
-64GB, 60GiB or 500 (MB).
-    """
-    import humanfriendly
-
-    text = text.strip()
-    try:
-        size = int(text) if text.isdecimal() else int(humanfriendly.parse_size(text)) // 10**6
-    except (humanfriendly.InvalidSize, ValueError):  # it raises the latter for digits such as ²
-        size = 0
-    if size <= 0:
-        raise SettingError(option, text, "a size such as 64GB, 60GiB or 500 (MB)")
-    return size
-
-
-def seconds(option: str, text: str) -> float:
-    """Seconds in a time, as batch systems write it or with a unit.
-
-    >>> seconds("walltime", "1-02:00:00"), seconds("walltime", "04:30"), seconds("walltime", "90m")
-    (93600.0, 16200.0, 5400.0)
-    >>> seconds("walltime", "soon")
-    Traceback (most recent call last):
-    snakemake_executor_daskjq.errors.SettingError: --daskjq-walltime: found 'soon', allowed is \
-[DAYS-]HH:MM[:SS], or a number with a unit such as 90s, 30m, 4h or 2d.
-    """
-    import humanfriendly
-
-    text = str(text).strip()
-    clock = _CLOCK.fullmatch(text)
-    if clock:
-        parts = {name: int(value or 0) for name, value in clock.groupdict().items()}
-        return float(parts["days"] * 86400 + parts["hours"] * 3600 + parts["minutes"] * 60 + parts["seconds"])
-    try:
-        if not text.isdecimal():  # a bare number could be seconds, minutes or hours
-            return float(humanfriendly.parse_timespan(text))
-    except (humanfriendly.InvalidTimespan, ValueError):
-        pass
-    raise SettingError(option, text, "[DAYS-]HH:MM[:SS], or a number with a unit such as 90s, 30m, 4h or 2d")
-
-
-def _at_least(least: int, option: str, value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise SettingError(option, value, f"a whole number from {least}")
-    return value
-
-
-def _resources(pairs: list[str]) -> dict[str, int]:
-    amounts: dict[str, int] = {}
-    for pair in pairs:
-        name, _, amount = pair.partition("=")
-        if not _RESOURCE_NAME.fullmatch(name) or not amount.isdecimal():
-            raise SettingError("resources", pair, "NAME=INT, such as licenses=2")
-        if name in ("cores", "mem_mb", "gpu", "runtime"):
-            raise SettingError(
-                "resources", pair, "another name (there are --daskjq-cores, -memory, -gpus and -walltime)"
-            )
-        amounts[name] = int(amount)
-    return amounts
-
-
-def _one_line(option: str, text: str | None) -> str | None:
-    if text is not None and (not text.strip() or re.search(r"[\s;&|<>$`'\"\\]", text)):
-        raise SettingError(option, text, "one word without shell characters")
-    return text
-
-
-def _lines(option: str, lines: list[str]) -> list[str]:
-    for line in lines:
-        if "\n" in line or "\r" in line:
-            raise SettingError(option, line, "one line each")
-    return lines
+def _pools(settings: ExecutorSettings) -> tuple[Pool, ...]:
+    """The pools of the file, or the one that options describe."""
+    stated = {name: value for name in POOL_OPTIONS if (value := getattr(settings, name)) not in (None, [])}
+    if settings.pools is None:
+        stated.setdefault("system", "local")
+        return (pool_of(name_of(settings.queue, str(stated["system"])), stated),)
+    for option, value in stated.items():
+        raise SettingError(option, value, f"nothing beside --daskjq-pools: state it in {settings.pools}")
+    return read(settings.pools)
 
 
 def _address(option: str, text: str | None) -> str | None:

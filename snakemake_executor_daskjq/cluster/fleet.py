@@ -134,7 +134,6 @@ class Fleet:
         setup = PilotSetup(
             security=self._security,
             log_folder=self._folder.pilot_logs,
-            scratch_folder=self._config.scratch_folder,
             interface=self._config.interface,
             listener=self._listener,
         )

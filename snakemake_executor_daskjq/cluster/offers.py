@@ -11,7 +11,7 @@ from dask.utils import parse_bytes
 from distributed.system import memory_limit
 
 from ..errors import SettingError
-from ..settings import seconds
+from ..pools import seconds
 
 if TYPE_CHECKING:
     from ..model.pool import Pool

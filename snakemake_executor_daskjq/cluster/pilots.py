@@ -51,7 +51,6 @@ class PilotSetup:
 
     security: RunSecurity
     log_folder: Path
-    scratch_folder: Path | None
     interface: str | None
     listener: PilotListener
 
@@ -76,8 +75,8 @@ def worker_arguments(pool: Pool, setup: PilotSetup) -> list[str]:
         *("--resources", ",".join(f"{name}={amount}" for name, amount in amounts.items())),
         *setup.security.worker_arguments(),
     ]
-    if setup.scratch_folder:
-        arguments += ["--local-directory", str(setup.scratch_folder)]
+    if pool.scratch_folder:
+        arguments += ["--local-directory", str(pool.scratch_folder)]
     return arguments
 
 
@@ -99,9 +98,9 @@ def job_options(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
     }
     if pool.prologue:
         options["job_script_prologue"] = list(pool.prologue)
-    if pool.directives:
+    if directives := [*pool.directives, *_slurm_directives(pool)]:
         options["job_extra_directives"] = (
-            dict(_key_value(line) for line in pool.directives) if pool.system == "htcondor" else list(pool.directives)
+            dict(_key_value(line) for line in directives) if pool.system == "htcondor" else directives
         )
     if pool.system == "htcondor":
         return options | {"disk": f"{pool.others.get('disk_mb', 1000)}MB"}
@@ -112,6 +111,17 @@ def job_options(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
     if pool.walltime_s is not None:
         options["walltime"] = walltime_text(pool.system, pool.walltime_s)
     return options
+
+
+def _slurm_directives(pool: Pool) -> list[str]:
+    """What a pool says and dask-jobqueue has no word for. A directive of the user's own goes before."""
+    if pool.system != "slurm":
+        return []
+    directives = [f"--constraint={pool.constraint}"] if pool.constraint else []
+    gpus = pool.others.get("gpu", 0)
+    if gpus and not any("gpu" in line for line in pool.directives):
+        directives.append(f"--gres=gpu:{gpus}")
+    return directives
 
 
 def walltime_text(system: str, walltime_s: int) -> str:

@@ -32,6 +32,7 @@ class Pool:
     preemptible : the batch system may take pilots back at any time.
     idle_timeout_s : how long a pilot may have nothing to do.
     rules : patterns (as of `fnmatch`) of the rules that may use the pool; none for all.
+    labels : what a job's `daskjq_labels` must all name for it to use the pool.
     queue, account, constraint : the batch system's words; None leaves its default.
     directives : further lines for the header of the job script.
     prologue : shell lines that run before the pilot.
@@ -53,6 +54,7 @@ class Pool:
     preemptible: bool = False
     idle_timeout_s: float = 60.0
     rules: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
     queue: str | None = None
     account: str | None = None
     constraint: str | None = None

@@ -19,6 +19,7 @@ HEAVY = {"distributed", "dask", "dask_jobqueue", "pulp", "pandas"}
 FORBIDDEN: dict[str, set[str]] = {
     "executor.py": {"dask_jobqueue", "pulp", "distributed", "dask", f"{OURS}.worker", f"{OURS}.policy"},
     "settings.py": {"snakemake", "dask", "distributed"},
+    "pools.py": {"snakemake", "dask", "distributed", f"{OURS}.settings"},
     "signals.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
     "mapping.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster"},
     "journal.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},

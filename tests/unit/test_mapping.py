@@ -4,8 +4,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq.errors import InfeasibleRequestError, UnknownPoolError
-from snakemake_executor_daskjq.mapping import GPU_NAMES, amounts, check_feasible, misfit
+from snakemake_executor_daskjq.errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError
+from snakemake_executor_daskjq.mapping import GPU_NAMES, amounts, check_feasible, misfit, open_pools
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
 
@@ -68,7 +68,30 @@ def test_what_no_pilot_can_hold_is_named(wanted: Request, resource: str, amount:
 
 def test_an_unknown_pool_is_named_with_the_known_ones() -> None:
     with pytest.raises(UnknownPoolError, match=r"huge.*small, large"):
-        check_feasible(request(cores=1, pool="huge"), [SMALL, LARGE])
+        open_pools("align", {"daskjq_pool": "huge"}, [SMALL, LARGE])
+
+
+def test_rules_and_labels_open_pools_and_slurms_words_select_among_them() -> None:
+    main = Pool("main", "slurm", queue="main", account="lab")
+    short = Pool("short", "slurm", queue="short", directives=("--constraint=avx2",))
+    paid = Pool("paid", "slurm", labels=("paid",), constraint="ib")
+    align = Pool("align", "slurm", rules=("align*", "sort"))
+    pools = [main, short, paid, align]
+    for rule, resources, names in [
+        ("map", {}, ("main", "short")),
+        ("align_all", {"daskjq_labels": "fast, paid"}, None),
+        ("map", {"slurm_partition": "short"}, ("short",)),
+        ("map", {"slurm_partition": "other,main"}, ("main",)),
+        ("map", {"slurm_account": "lab", "constraint": "avx2"}, ("main",)),  # none offers both: the account wins
+        ("map", {"constraint": "ib"}, ("main", "short")),  # closed without its label
+        ("map", {"constraint": "ib", "daskjq_labels": "paid"}, ("paid",)),
+        ("sort", {"daskjq_pool": "align"}, ("align",)),
+    ]:
+        assert open_pools(rule, resources, pools) == names
+    with pytest.raises(
+        ClosedPoolsError, match=r"Rule map may use no pool \(align: it is for the rules align\*, sort\)"
+    ):
+        open_pools("map", {"daskjq_pool": "align"}, pools)
 
 
 def test_equal_limits_fit() -> None:

@@ -7,7 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq.errors import SettingError
-from snakemake_executor_daskjq.settings import Config, ExecutorSettings, configure, seconds
+from snakemake_executor_daskjq.pools import seconds
+from snakemake_executor_daskjq.settings import Config, ExecutorSettings, configure
 
 
 def test_without_any_option_it_is_one_pilot_on_this_machine() -> None:

@@ -30,7 +30,7 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PilotSetup:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "with blank"
     folder.mkdir()
-    return PilotSetup(RunSecurity.create(folder), tmp_path / "logs", tmp_path / "scratch dir", "lo", Nobody())
+    return PilotSetup(RunSecurity.create(folder), tmp_path / "logs", "lo", Nobody())
 
 
 def pool(system: str, **more: Any) -> Pool:
@@ -43,6 +43,7 @@ def pool(system: str, **more: Any) -> Pool:
         "directives": ("key = value",) if system == "htcondor" else ("-extra 1",),
         "prologue": ("module load gcc",),
         "others": {"gpu": 2},
+        "scratch_folder": Path("/scratch dir"),
     }
     return Pool(name="main", system=system, **{**stated, **more})
 
@@ -83,6 +84,12 @@ def test_the_header_is_in_the_systems_own_words(system: str, lines: list[str], s
         assert line in text
 
 
+def test_slurm_is_asked_for_gpus_and_features_unless_a_directive_does(setup: PilotSetup) -> None:
+    text = script("slurm", setup, constraint="a100&ib")
+    assert "#SBATCH --constraint=a100&ib\n#SBATCH --gres=gpu:2\n" in text
+    assert "--gres=gpu:2" not in script("slurm", setup, directives=("--gpus=a100:2",))
+
+
 @pytest.mark.filterwarnings("ignore:OAR Job memory")
 @pytest.mark.parametrize("system", [system for system in BATCH_SYSTEMS if system != "htcondor"])
 def test_the_pilot_understands_its_own_command_line(system: str, setup: PilotSetup) -> None:
@@ -95,7 +102,7 @@ def test_the_pilot_understands_its_own_command_line(system: str, setup: PilotSet
     assert options["nthreads"] == 4
     assert options["resources"] == {"cores": 4.0, "mem_mb": 8000.0, "gpu": 2.0}
     assert options["memory_limit"] == "0"
-    assert options["local_directory"] == str(setup.scratch_folder)
+    assert options["local_directory"] == "/scratch dir"
     assert options["security"].require_encryption is True
 
 
