@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..model.pool import Pool
     from ..model.request import Launch, Request
     from ..settings import Config
-    from .dispatcher import Reporter
+    from .roster import Reporter
 
 CANCEL_GRACE_S = 5.0
 """Between TERM and KILL for running jobs when the run is cancelled."""

@@ -102,8 +102,8 @@ def play(tmp_path: Path) -> Callable[..., tuple[Told, list[dict[str, object]]]]:
 
 
 async def connect(dispatcher: Dispatcher[FakeFleet], pilot: str) -> None:
-    dispatcher.pilot_submitted(pilot, "1")
-    dispatcher.pilot_connected(pilot, f"at-{pilot}", "host")
+    dispatcher.roster.pilot_submitted(pilot, "1")
+    dispatcher.roster.pilot_connected(pilot, f"at-{pilot}", "host")
 
 
 def test_a_job_runs_on_a_pilot_and_is_reported_once(play: Callable[..., tuple[Told, list[dict[str, object]]]]) -> None:
@@ -155,7 +155,7 @@ def test_a_lost_job_goes_elsewhere_until_its_budget_is_spent(
             await fleet.until(lambda pilot=pilot: pilot in fleet.requested)
             await connect(dispatcher, pilot)
             await fleet.until(lambda pilot=pilot: f"j0@at-{pilot}" in fleet.running)
-            dispatcher.pilot_disconnected(pilot)
+            dispatcher.roster.pilot_disconnected(pilot)
             fleet.running[f"j0@at-{pilot}"].set_result(Outcome(End.LOST, detail="gone"))
         await fleet.until(lambda: told.ended)
 
@@ -169,7 +169,7 @@ def test_hopeless_words_give_up_at_once(play: Callable[..., tuple[Told, list[dic
     async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
         dispatcher.submit(jobs(1))
         await fleet.until(lambda: fleet.requested)
-        dispatcher.pilot_start_failed("main-1", "sbatch: error: invalid partition specified: nosuch")
+        dispatcher.roster.pilot_start_failed("main-1", "sbatch: error: invalid partition specified: nosuch")
         await fleet.until(lambda: told.errors)
 
     told, _ = play(scenario)
