@@ -122,3 +122,17 @@ class NoPilotError(DaskjqError):
 
 class ClusterStartError(DaskjqError):
     """The Dask scheduler of the run could not be started (interface, port or certificate)."""
+
+
+class DiscoveryError(DaskjqError):
+    """Slurm could not be asked for its partitions, or has none that the user may use."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(words)
+        self.words = words
+
+    def __str__(self) -> str:
+        return (
+            f"The shapes of pilots could not be learned from Slurm: {self.words}. "
+            "State them: --daskjq-cores and --daskjq-memory, or --daskjq-pools FILE."
+        )

@@ -157,6 +157,23 @@ def check_feasible(request: Request, pools: Iterable[Pool]) -> None:
     raise InfeasibleRequestError(request.rule, *misfits[0])
 
 
+def ruled_out(request: Request, pool: Pool) -> str:
+    """Why no pilot of the pool can ever hold the request, in words; "" where one can.
+
+    >>> from snakemake_executor_daskjq.model.pool import Pool
+    >>> from snakemake_executor_daskjq.model.request import Request
+    >>> ruled_out(Request("a", 1, "a", 1, {"cores": 8}), Pool("small", "slurm", cores=4, mem_mb=1000))
+    'cores=8 asked, its pilots have 4'
+    """
+    if not request.may_use(pool.name):
+        return closed(request.rule, {}, pool) if pool.rules else "the job asks for other pools, or lacks a label"
+    found = misfit(request, pool)
+    if found is None:
+        return ""
+    unit = " s" if found[0] == "runtime" else ""
+    return f"{found[0]}={found[1]}{unit} asked, its pilots have {found[2]}{unit}"
+
+
 def misfit(request: Request, pool: Pool) -> tuple[str, int, int] | None:
     """The first (resource, asked, offered) that rules `pool` out, or None where a pilot can hold the request."""
     for name, amount in request.amounts.items():

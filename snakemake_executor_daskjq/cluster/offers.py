@@ -1,34 +1,58 @@
-"""Completes pools: what the user left open is asked of this machine, or of the dask-jobqueue configuration."""
+"""Completes pools: what the user left open is asked of this machine, of dask-jobqueue's configuration, or of Slurm."""
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dask.config
 from dask.system import cpu_count
 from dask.utils import parse_bytes
+from distributed.security import Security
 from distributed.system import memory_limit
 
+from .. import slurm
 from ..errors import SettingError
-from ..pools import seconds
+from ..pools import name_of, seconds
+from .pilots import PilotSetup, batch_pilot_class, job_options
+from .security import RunSecurity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..model.pool import Pool
 
 
-def complete(pool: Pool, cores_limit: int | None) -> Pool:
-    """`pool` with its cores, memory and walltime known.
+def complete(pools: Iterable[Pool], cores_limit: int | None) -> tuple[Pool, ...]:
+    """`pools` with their cores, memory and walltime known.
 
-    `cores_limit` is Snakemake's `--cores`, or None; it holds for this machine only.
+    `cores_limit` is Snakemake's `--cores`, or None; it holds for this machine only. On Slurm, a pool of which
+    neither cores nor memory are known has its partition's (`slurm.shapes`); one that is not named either, such as
+    that of `--daskjq-system slurm` alone, becomes as many pools as the partitions call for.
 
     Raises
     ------
     SettingError : if a batch system's pool states no cores or no memory, or its configuration is missing.
+    DiscoveryError : if Slurm can't tell them either.
     """
-    if pool.system == "local":
-        cores = pool.cores or min(cpu_count(), cores_limit or cpu_count())
-        return replace(pool, cores=cores, mem_mb=pool.mem_mb or memory_limit() // 10**6)
+    completed: list[Pool] = []
+    for pool in pools:
+        if pool.system == "local":
+            cores = pool.cores or min(cpu_count(), cores_limit or cpu_count())
+            completed.append(replace(pool, cores=cores, mem_mb=pool.mem_mb or memory_limit() // 10**6))
+            continue
+        configured = _configured(pool)
+        if pool.system == "slurm" and not any((pool.cores, pool.mem_mb, configured["cores"], configured["memory"])):
+            completed += _discovered(pool)
+        else:
+            completed.append(_stated(pool, configured))
+    return tuple(completed)
+
+
+def _configured(pool: Pool) -> dict[str, Any]:
+    """The pool's section of the dask-jobqueue configuration."""
     import dask_jobqueue  # noqa: F401 - brings its defaults into Dask's configuration
 
     section = pool.config_name or pool.system
@@ -36,15 +60,61 @@ def complete(pool: Pool, cores_limit: int | None) -> Pool:
     if configured is None:
         known = ", ".join(sorted(dask.config.get("jobqueue", {})))
         raise SettingError("config_name", section, f"a section of the dask-jobqueue configuration ({known})")
-    cores = pool.cores or configured.get("cores")
+    return {"cores": None, "memory": None, "walltime": None, **configured}
+
+
+def _stated(pool: Pool, configured: dict[str, Any]) -> Pool:
+    cores = pool.cores or configured["cores"]
     if cores is None:
-        raise SettingError("cores", None, f"a whole number from 1 (needed with --daskjq-system {pool.system})")
+        raise SettingError("cores", None, f"a whole number from 1 (needed by pool {pool.name})")
     mem_mb = pool.mem_mb
-    if mem_mb is None and configured.get("memory") is None:
-        raise SettingError("memory", None, f"a size such as 64GB (needed with --daskjq-system {pool.system})")
+    if mem_mb is None and configured["memory"] is None:
+        raise SettingError("memory", None, f"a size such as 64GB (needed by pool {pool.name})")
     if mem_mb is None:
         mem_mb = parse_bytes(configured["memory"]) // 10**6
     walltime_s = pool.walltime_s
-    if walltime_s is None and configured.get("walltime"):
+    if walltime_s is None and configured["walltime"]:
         walltime_s = round(seconds("walltime", str(configured["walltime"])))
     return replace(pool, cores=int(cores), mem_mb=mem_mb, walltime_s=walltime_s)
+
+
+def _discovered(pool: Pool) -> list[Pool]:
+    """What Slurm's partitions say, under all that the user says."""
+    partitions = slurm.discover(pool.account)
+    if pool.queue:
+        shapes = [shape for one in partitions if one.name == pool.queue for shape in slurm.shapes(one)]
+    else:
+        shapes = slurm.usable(partitions)
+    if not shapes:
+        slurm.none_usable(partitions, pool.queue)
+    named = pool.name != name_of(pool.queue, "slurm")
+    return [
+        replace(
+            pool,
+            name=pool.name if named else shape.name,
+            queue=shape.queue,
+            cores=shape.cores,
+            mem_mb=shape.mem_mb,
+            walltime_s=pool.walltime_s or shape.walltime_s,
+            others=pool.others or shape.others,
+        )
+        for shape in (shapes[:1] if named else shapes)
+    ]
+
+
+def script(pool: Pool, interface: str | None) -> str:
+    """The job script of a completed pool's first pilot, with RUN for the run's folder."""
+    with tempfile.TemporaryDirectory() as run:  # dask-jobqueue creates the log folder
+        security = RunSecurity(Security(), Path(run, "tls"))
+        setup = PilotSetup(security, Path(run, "pilots"), interface, _Nobody())
+        options = job_options(pool, setup)
+        job: Any = batch_pilot_class(pool.system)("tls://SCHEDULER:PORT", f"{pool.name}-1", setup=setup, **options)
+        return str(job.job_script()).replace(run, "RUN")
+
+
+class _Nobody:
+    """Hears of no pilot: none is submitted."""
+
+    def pilot_submitted(self, pilot: str, batch_id: str) -> None: ...
+
+    def pilot_start_failed(self, pilot: str, words: str) -> None: ...

@@ -40,7 +40,7 @@ class ClusterService:
         self._config = config
         self._folder = folder
         self._reporter = reporter
-        self.pools: tuple[Pool, ...] = tuple(complete(pool, cores_limit) for pool in config.pools)
+        self.pools: tuple[Pool, ...] = complete(config.pools, cores_limit)
         self.summary = Summary()
         self.dashboard_link: str | None = None
         self.journal = Journal(folder.journal_path, reporter.warn)

@@ -1,0 +1,97 @@
+"""The command `daskjq`. Each subcommand imports what it needs itself: none is slow for another's sake."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import DaskjqError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="daskjq", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    pools = commands.add_parser("pools", help="show or write pools").add_subparsers(
+        dest="pools_command", required=True, metavar="COMMAND"
+    )
+    check = pools.add_parser(
+        "check",
+        help="show the job script of each pool, and which rules of a workflow go where; nothing is submitted",
+        usage="daskjq pools check [FILE] [SNAKEMAKE OPTIONS]",
+        epilog="Options of Snakemake, such as --snakefile, --profile or --set-resources, name the workflow and how it "
+        "would be run. Without FILE, the pools are those that these options describe; with neither, Slurm's.",
+    )
+    check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a pools file")
+    check.set_defaults(run=_check)
+    from_slurm = pools.add_parser("from-slurm", help="write a first pools file from what Slurm says of its partitions")
+    from_slurm.add_argument("--account", metavar="NAME", help="the account that jobs will be charged to")
+    from_slurm.set_defaults(run=_from_slurm)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    rest: list[str] = []
+    if words[:2] == ["pools", "check"] and not {"-h", "--help"} & set(words):
+        start = 2 if words[2:3] and words[2].startswith("-") else 3
+        words, rest = words[:start], words[start:]  # Snakemake reads its own options
+    arguments = parser().parse_args(words)
+    arguments.rest = rest
+    try:
+        status: int = arguments.run(arguments)
+    except DaskjqError as error:
+        print(f"daskjq: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `daskjq ... | head`
+        sys.stderr.close()
+        return 1
+    return status
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from .cluster.offers import complete, script
+    from .settings import ExecutorSettings, configure
+
+    workflow = None
+    if arguments.rest:
+        from . import preview
+
+        options = ["--daskjq-pools", str(arguments.file)] if arguments.file else []
+        workflow = preview.parse([*options, *arguments.rest])
+        settings = workflow.settings
+    else:
+        settings = ExecutorSettings(pools=arguments.file) if arguments.file else ExecutorSettings(system="slurm")
+    config = configure(settings)
+    pools = complete(config.pools, workflow.cores if workflow else None)
+    for pool in pools:
+        offer = ", ".join(f"{name}={amount}" for name, amount in pool.amounts.items())
+        limit = "one pilot" if pool.max_pilots == 1 else f"at most {pool.max_pilots} pilots"
+        print(f"pool {pool.name}: system {pool.system}, {limit} with {offer}")
+        if pool.system != "local":
+            print("".join(f"    {line}\n" for line in script(pool, config.interface).splitlines()))
+    fits = True
+    for asked in workflow.asked if workflow else ():
+        where, fit = preview.placement(asked, pools)
+        fits = fits and fit
+        print(f"rule {asked.rule}, {asked.jobs} job{'s' * (asked.jobs > 1)}: {where}")
+    return 0 if fits else 1
+
+
+def _from_slurm(arguments: argparse.Namespace) -> int:
+    from . import slurm
+
+    partitions = slurm.discover(arguments.account)
+    if not slurm.usable(partitions):
+        slurm.none_usable(partitions)
+    print(slurm.pools_file(partitions), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
