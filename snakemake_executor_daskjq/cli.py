@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,24 @@ def parser() -> argparse.ArgumentParser:
     from_slurm = pools.add_parser("from-slurm", help="write a first pools file from what Slurm says of its partitions")
     from_slurm.add_argument("--account", metavar="NAME", help="the account that jobs will be charged to")
     from_slurm.set_defaults(run=_from_slurm)
+    explain = commands.add_parser("explain", help="why jobs wait, and what the pilots do, in a run or after it")
+    explain.add_argument(
+        "asked", nargs="?", metavar="JOB|RULE", help="a job's id or key, or a rule; default: all waiting"
+    )
+    explain.set_defaults(run=_explain)
+    report = commands.add_parser("report", help="what each rule used, beside what it asked for")
+    report.set_defaults(run=_report)
+    for command in (explain, report):
+        command.add_argument(
+            "--run", type=Path, metavar="FOLDER", dest="folder", help="the run's folder; default: the latest"
+        )
+        command.add_argument(
+            *("--log-folder", "--daskjq-log-folder"),
+            type=Path,
+            default=Path(".snakemake", "daskjq"),
+            metavar="DIR",
+            help="where to look for the latest run: what the run's --daskjq-log-folder was",
+        )
     return parser
 
 
@@ -90,6 +109,24 @@ def _from_slurm(arguments: argparse.Namespace) -> int:
     if not slurm.usable(partitions):
         slurm.none_usable(partitions)
     print(slurm.pools_file(partitions), end="")
+    return 0
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from .report.explain import explain
+    from .report.run import latest, load
+
+    run = load(arguments.folder or latest(arguments.log_folder))
+    for line in explain(run, arguments.asked, run.now if run.over else time.time()):
+        print(line)
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .report.run import latest, load
+    from .report.table import table
+
+    print(table(load(arguments.folder or latest(arguments.log_folder))))
     return 0
 
 

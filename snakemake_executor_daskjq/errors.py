@@ -136,3 +136,16 @@ class DiscoveryError(DaskjqError):
             f"The shapes of pilots could not be learned from Slurm: {self.words}. "
             "State them: --daskjq-cores and --daskjq-memory, or --daskjq-pools FILE."
         )
+
+
+class NoRunError(DaskjqError):
+    """There is no journal to read."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(where)
+        self.where = where
+
+    def __str__(self) -> str:
+        return (
+            f"No run found in {self.where}. Call it where Snakemake was called, or name the run's folder: --run FOLDER."
+        )

@@ -89,6 +89,7 @@ class Dispatcher(Generic[Fleet]):
                     attempt=request.attempt,
                     amounts=request.amounts,
                     runtime_s=request.runtime_s,
+                    pools=request.pools,
                 )
             )
         self.want_round()

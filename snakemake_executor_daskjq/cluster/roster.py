@@ -189,8 +189,7 @@ class Roster(Generic[Fleet]):
         known.address = address
         known.connected_at = known.idle_since = now
         ends_at = None if pool.walltime_s is None else now + pool.walltime_s
-        slack_s = max(60.0, 0.05 * (pool.walltime_s or 0))
-        known.room = Room(pilot, pool.name, dict(pool.amounts), ends_at, slack_s)
+        known.room = Room(pilot, pool.name, dict(pool.amounts), ends_at, pool.slack_s)
         self.starts[pool.name] = Starts()
         self._journal.write(events.PilotStarted(pilot=pilot, host=host, amounts=pool.amounts))
         if pool.system != "local":
@@ -215,6 +214,7 @@ class Roster(Generic[Fleet]):
         return [p for p in self.pilots.values() if p.state is PilotState.PENDING and p.system != "local"]
 
     def _pilot_waits(self, pilot: str, reason: str) -> None:
+        self._journal.write(events.PilotWaits(pilot=pilot, reason=reason))
         self._reporter.tell(f"Pilot {pilot} waits in the queue: {reason}.")
 
     def _pilot_died(self, pilot: str) -> None:

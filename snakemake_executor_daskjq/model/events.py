@@ -58,6 +58,7 @@ class JobSubmitted(Event):
     attempt: int
     amounts: Amounts
     runtime_s: int | None
+    pools: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,15 @@ class PilotSubmitted(Event):
     name: ClassVar[str] = "pilot_submitted"
     pilot: str
     batch_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PilotWaits(Event):
+    """The batch system's reason for which the pilot waits in its queue; written when it changes."""
+
+    name: ClassVar[str] = "pilot_waits"
+    pilot: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,15 @@ class Pool:
             raise ValueError(f"pool {self.name} is not complete")
         return {"cores": self.cores, "mem_mb": self.mem_mb, **self.others}
 
+    @property
+    def slack_s(self) -> float:
+        """How far a stated runtime may reach beyond a pilot's end.
+
+        It is an upper bound, and without slack a job as long as the walltime would fit no pilot, for a little of it
+        is always gone already.
+        """
+        return max(60.0, 0.05 * (self.walltime_s or 0))
+
 
 class PilotState(enum.StrEnum):
     """The life of a pilot. It goes down this list, and never back."""

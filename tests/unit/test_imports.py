@@ -20,6 +20,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "executor.py": {"dask_jobqueue", "pulp", "distributed", "dask", f"{OURS}.worker", f"{OURS}.policy"},
     "settings.py": {"snakemake", "dask", "distributed"},
     "pools.py": {"snakemake", "dask", "distributed", f"{OURS}.settings"},
+    "report": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor", f"{OURS}.worker"},
     "cli.py": {"snakemake", "dask", "distributed", "pulp"},
     "preview.py": {"dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
     "slurm.py": {"snakemake", "dask", "distributed", f"{OURS}.settings", f"{OURS}.cluster"},

@@ -1,0 +1,1 @@
+"""Reads a run's journal, during the run or after it. Needs neither Dask nor Snakemake."""

@@ -1,0 +1,161 @@
+"""Why a job waits: which resource, which pools are ruled out, what their pilots do, and when it may start."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from ..mapping import ruled_out
+from ..model.pool import PilotState
+from ..policy.lifecycle import GIVE_UP_AFTER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..model.pool import Pool
+    from ..model.request import Request
+    from .run import Job, Pilot, Run
+
+COMING = (PilotState.REQUESTED, PilotState.PENDING)
+
+
+def explain(run: Run, asked: str | None, now: float) -> Iterator[str]:
+    """Lines for the user. `asked` is a rule, a job's id or its key; None for everything that waits."""
+    chosen = [job for job in run.jobs.values() if asked in (None, job.request.rule, job.request.key, _id(job))]
+    if not chosen and asked is not None:
+        yield (
+            f"{asked}: daskjq has got no such job. Snakemake hands a job over once its inputs are there and --jobs and "
+            "--resources allow it; rules under localrules stay with Snakemake."
+        )
+        yield f"Known rules: {', '.join(sorted({job.request.rule for job in run.jobs.values()})) or 'none yet'}."
+    if asked is not None:
+        yield from _told(run, [job for job in chosen if not job.waits], now)
+    shapes: dict[object, list[Job]] = {}
+    for job in chosen:
+        if job.waits:
+            shapes.setdefault((job.request.rule, job.request.shape), []).append(job)
+    if run.over and shapes:
+        yield "The run is over; these jobs had not started:"
+    for jobs in shapes.values():
+        yield from _waiting(run, jobs, now)
+    if chosen and not shapes and asked is None:
+        yield "No job waits for a pilot."
+    yield from pilots(run, now)
+
+
+def _id(job: Job) -> str:
+    return str(job.request.job_id)
+
+
+def _told(run: Run, jobs: list[Job], now: float) -> Iterator[str]:
+    """Jobs that do not wait: the running ones singly if they are few, the ended ones counted."""
+    for job in jobs[:10]:
+        if job.runs:
+            yield f"{job.request.key} runs on pilot {job.pilot} since {_span(now - job.placed_at)}."
+    ends = Counter(job.ended["end"] for job in jobs if job.ended is not None)
+    for end, count in ends.items():
+        yield f"{count} job{'s' * (count > 1)} of {jobs[0].request.rule} ended: {str(end).replace('_', ' ')}."
+
+
+def _waiting(run: Run, jobs: list[Job], now: float) -> Iterator[str]:
+    request = jobs[0].request
+    wanted = ", ".join(f"{name}={amount}" for name, amount in request.amounts.items())
+    if request.runtime_s is not None:
+        wanted += f", runtime {_span(request.runtime_s)}"
+    names = f"{request.key}" if len(jobs) == 1 else f"{len(jobs)} jobs of rule {request.rule}"
+    since = min(job.submitted_at for job in jobs)
+    yield f"{names} ({wanted}): waiting since {_span(now - since)}."
+    starts: list[tuple[float, str]] = []
+    for pool in run.pools.values():
+        reason = ruled_out(request, pool)
+        if reason:
+            yield f"  pool {pool.name} is ruled out: {reason}."
+            continue
+        alive = [pilot for pilot in run.pilots.values() if pilot.pool.name == pool.name]
+        for pilot in alive:
+            if pilot.state is PilotState.RUNNING:
+                words, start = _on(run, pilot, request, now)
+                yield f"  pilot {pilot.name}: {words}."
+                if start is not None:
+                    starts.append((start, pilot.name))
+        yield f"  pool {pool.name}: {_coming(pool, alive)}."
+    if starts and not run.over:
+        start, name = min(starts)
+        when = time.strftime("%H:%M:%S", time.localtime(start))
+        first = "the first of them starts" if len(jobs) > 1 else "it starts"
+        yield f"  Estimate: {first} about {when} on pilot {name}, unless other jobs go before or a new pilot is sooner."
+    elif not run.over:
+        yield "  Estimate: none, it needs a pilot that has not started yet."
+
+
+def _on(run: Run, pilot: Pilot, request: Request, now: float) -> tuple[str, float | None]:
+    """What keeps the request off a running pilot, and when that will have ended; None where it never will."""
+    ends_at = pilot.ends_at()
+    if ends_at is not None and request.runtime_s is not None and now + request.runtime_s > ends_at + pilot.pool.slack_s:
+        return f"its walltime ends in {_span(ends_at - now)}, before the job's runtime would", None
+    running = run.running_on(pilot.name)
+    free = dict(pilot.pool.amounts)
+    for job in running:
+        for name, amount in job.request.amounts.items():
+            free[name] = free.get(name, 0) - amount
+    short = [name for name, amount in request.amounts.items() if amount > free.get(name, 0)]
+    if not short:
+        return "it has room; the job starts at the next round", now
+    words = ", ".join(f"{max(0, free.get(name, 0))} of {pilot.pool.amounts[name]} {name} free" for name in short)
+    return f"{words}, {len(running)} jobs run there", _room_at(run, running, free, request, now)
+
+
+def _room_at(run: Run, running: list[Job], free: dict[str, int], request: Request, now: float) -> float | None:
+    """When enough of the running jobs will have ended; None where some take nobody knows how long."""
+    expected = [(job.placed_at + wall_s, job) for job in running if (wall_s := run.expected_s(job.request)) is not None]
+    for end, job in sorted(expected, key=lambda pair: pair[0]):
+        for name, amount in job.request.amounts.items():
+            free[name] += amount
+        if all(amount <= free.get(name, 0) for name, amount in request.amounts.items()):
+            return max(now, end)
+    return None
+
+
+def _coming(pool: Pool, pilots: list[Pilot]) -> str:
+    coming = [pilot for pilot in pilots if pilot.state in COMING]
+    running = sum(pilot.state is PilotState.RUNNING for pilot in pilots)
+    if coming:
+        reasons = ", ".join(sorted({pilot.words for pilot in coming if pilot.words}))
+        return f"{len(coming)} of its pilots wait in the batch queue" + (f" ({reasons})" if reasons else "")
+    if running >= pool.max_pilots:
+        return f"it has as many pilots as it may (max_pilots={pool.max_pilots})"
+    failed = [pilot.words for pilot in pilots if pilot.state is PilotState.LOST and pilot.words]
+    if failed and not running:
+        return f"its pilots could not be started, last: {failed[-1]} (after {GIVE_UP_AFTER} times it is given up)"
+    return "no pilot is on its way; one is requested when the waiting work is worth it"
+
+
+def pilots(run: Run, now: float) -> Iterator[str]:
+    """One line for each pilot that is there or on its way, and one for the rest."""
+    states = Counter(pilot.state for pilot in run.pilots.values())
+    yield "Pilots: " + (", ".join(f"{count} {state}" for state, count in states.items()) or "none") + "."
+    for pilot in run.pilots.values():
+        if pilot.state is PilotState.RUNNING:
+            ends_at = pilot.ends_at()
+            left = f", {_span(ends_at - now)} of walltime left" if ends_at is not None else ""
+            jobs = len(run.running_on(pilot.name))
+            yield f"  {pilot.name} (batch job {pilot.batch_id}) runs on {pilot.host} with {jobs} jobs{left}."
+        elif pilot.state in COMING:
+            why = f": {pilot.words}" if pilot.words else ""
+            waits = f"waits since {_span(now - pilot.requested_at)}{why}"
+            yield f"  {pilot.name} ({f'batch job {pilot.batch_id}' if pilot.batch_id else 'being submitted'}) {waits}."
+
+
+def _span(duration_s: float) -> str:
+    """A duration in two units.
+
+    >>> _span(42), _span(200), _span(7300), _span(200000)
+    ('42 s', '3 min 20 s', '2 h 1 min', '2 d 7 h')
+    """
+    whole = max(0, round(duration_s))
+    for unit_s, unit, part_s, part in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit_s:
+            rest = whole % unit_s // part_s
+            return f"{whole // unit_s} {unit}" + (f" {rest} {part}" if rest else "")
+    return f"{whole} s"

@@ -1,0 +1,159 @@
+"""The state of a run, from its journal: which jobs wait, run and have ended, and what pilots there are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from ..errors import NoRunError
+from ..journal import read
+from ..model.pool import PilotState, Pool
+from ..model.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+@dataclass(slots=True)
+class Job:
+    """A job at one attempt. Its tries are more than one where pilots were lost."""
+
+    request: Request
+    submitted_at: float
+    pilot: str = ""
+    placed_at: float = 0.0
+    ended: dict[str, Any] | None = None
+
+    @property
+    def waits(self) -> bool:
+        return self.ended is None and not self.pilot
+
+    @property
+    def runs(self) -> bool:
+        return self.ended is None and bool(self.pilot)
+
+
+@dataclass(slots=True)
+class Pilot:
+    name: str
+    pool: Pool
+    requested_at: float
+    state: PilotState = PilotState.REQUESTED
+    batch_id: str = ""
+    host: str = ""
+    started_at: float = 0.0
+    words: str = ""  # why it waits, failed or ended
+
+    def ends_at(self) -> float | None:
+        """When its walltime is over, in seconds since the epoch; None where it has none, or has not started."""
+        return self.started_at + self.pool.walltime_s if self.started_at and self.pool.walltime_s else None
+
+
+@dataclass(slots=True)
+class Run:
+    """Folded from the events in order; `now` is the last one's time."""
+
+    pools: dict[str, Pool] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    pilots: dict[str, Pilot] = field(default_factory=dict)
+    walls_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # succeeded, by rule
+    ends: list[dict[str, Any]] = field(default_factory=list)  # every `job_ended`
+    now: float = 0.0
+    over: bool = False
+
+    @classmethod
+    def of(cls, events: Iterable[dict[str, Any]]) -> Run:
+        run = cls()
+        for event in events:
+            run.now = max(run.now, float(event.get("t", 0.0)))
+            handle = getattr(run, f"_{event.get('event')}", None)
+            if handle is not None:
+                handle(event)
+        return run
+
+    def running_on(self, pilot: str) -> list[Job]:
+        return [job for job in self.jobs.values() if job.runs and job.pilot == pilot]
+
+    def expected_s(self, request: Request) -> float | None:
+        """What a job of the rule takes: as measured in this run, else as stated, else unknown."""
+        walls = self.walls_s.get(request.rule)
+        return sum(walls) / len(walls) if walls else request.runtime_s
+
+    def _run_started(self, event: dict[str, Any]) -> None:
+        known = {one.name for one in fields(Pool)}
+        for name, stated in event["pools"].items():
+            self.pools[name] = Pool(**{key: value for key, value in stated.items() if key in known})
+
+    def _run_ended(self, _: dict[str, Any]) -> None:
+        self.over = True
+
+    def _job_submitted(self, event: dict[str, Any]) -> None:
+        pools = event.get("pools")
+        request = Request(
+            *(event["key"], event["job_id"], event["rule"], event["attempt"], event["amounts"]),
+            runtime_s=event["runtime_s"],
+            pools=None if pools is None else tuple(pools),
+        )
+        self.jobs[request.key] = Job(request, event["t"])
+
+    def _job_placed(self, event: dict[str, Any]) -> None:
+        job = self.jobs[event["key"]]
+        job.pilot, job.placed_at = event["pilot"], event["t"]
+
+    def _job_ended(self, event: dict[str, Any]) -> None:
+        job = self.jobs[event["key"]]
+        self.ends.append(event)
+        if event["reported"]:
+            job.ended = event
+        else:
+            job.pilot = ""
+        if event["end"] == "succeeded":
+            self.walls_s[job.request.rule].append(event["ended_at"] - event["started_at"])
+
+    def _pilot_requested(self, event: dict[str, Any]) -> None:
+        self.pilots[event["pilot"]] = Pilot(event["pilot"], self.pools[event["pool"]], event["t"])
+
+    def _pilot_submitted(self, event: dict[str, Any]) -> None:
+        pilot = self.pilots[event["pilot"]]
+        pilot.batch_id = event["batch_id"]
+        if pilot.state is PilotState.REQUESTED:
+            pilot.state = PilotState.PENDING
+
+    def _pilot_waits(self, event: dict[str, Any]) -> None:
+        self.pilots[event["pilot"]].words = event["reason"]
+
+    def _pilot_started(self, event: dict[str, Any]) -> None:
+        pilot = self.pilots[event["pilot"]]
+        pilot.state, pilot.host, pilot.started_at, pilot.words = PilotState.RUNNING, event["host"], event["t"], ""
+
+    def _pilot_failed(self, event: dict[str, Any]) -> None:
+        pilot = self.pilots[event["pilot"]]
+        pilot.state, pilot.words = PilotState.LOST, event["words"]
+
+    def _pilot_lost(self, event: dict[str, Any]) -> None:
+        self.pilots[event["pilot"]].state = PilotState.LOST
+
+    def _pilot_ended(self, event: dict[str, Any]) -> None:
+        pilot = self.pilots[event["pilot"]]
+        pilot.state, pilot.words = PilotState.ENDED, event["why"]
+
+
+def latest(base: Path) -> Path:
+    """The folder of the latest run below `base` (`--daskjq-log-folder`). Raises NoRunError."""
+    journals = sorted(base.glob("runs/*/journal.jsonl"), key=lambda path: path.stat().st_mtime)
+    if not journals:
+        raise NoRunError(str(base / "runs"))
+    return journals[-1].parent
+
+
+def load(folder: Path) -> Run:
+    """The run of a folder. Raises NoRunError where it has no journal."""
+    path = folder / "journal.jsonl"
+    try:
+        return Run.of(read(path))
+    except OSError:
+        raise NoRunError(str(folder)) from None
+    except (KeyError, TypeError) as error:
+        raise NoRunError(f"{path} (it is not as expected: {type(error).__name__} {error})") from None

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from snakemake_executor_daskjq.errors import NoRunError
+from snakemake_executor_daskjq.model import events
+from snakemake_executor_daskjq.model.outcome import End
+from snakemake_executor_daskjq.model.pool import Pool
+from snakemake_executor_daskjq.model.request import WarmStart
+from snakemake_executor_daskjq.report.explain import explain
+from snakemake_executor_daskjq.report.run import Run, load
+from snakemake_executor_daskjq.report.table import table
+
+POOLS = (
+    Pool("short", "slurm", cores=4, mem_mb=4000, walltime_s=300),
+    Pool("main", "slurm", cores=4, mem_mb=8000, walltime_s=3600, max_pilots=1),
+    Pool("paid", "slurm", cores=64, mem_mb=64000, rules=("assemble*",)),
+)
+T = 1_000_000.0
+
+
+def submitted(key: str, rule: str, runtime_s: int | None = None, pools: tuple[str, ...] | None = None, **amounts: int):  # type: ignore[no-untyped-def]
+    number = int(key.rpartition("-")[2])
+    return events.JobSubmitted(key, number, rule, 1, amounts, runtime_s, pools)
+
+
+def ended(key: str, pilot: str, start: float, end: float, how: End = End.SUCCEEDED, reported: bool = True):  # type: ignore[no-untyped-def]
+    status = 0 if how is End.SUCCEEDED else 1
+    return events.JobEnded(key, pilot, how, reported, status, None, start, end, 5.0, 99.0, "", WarmStart.OFF, "")
+
+
+def run_of(*timed: tuple[float, events.Event]) -> Run:
+    started = events.RunStarted(1, "0", {pool.name: asdict(pool) for pool in POOLS})
+    return Run.of(event.record(T + after) for after, event in ((0.0, started), *timed))
+
+
+def said(run: Run, asked: str | None = None, after: float = 100.0) -> str:
+    return "\n".join(explain(run, asked, T + after))
+
+
+BUSY: tuple[tuple[float, Any], ...] = (
+    (1, submitted("map-1", "map", runtime_s=600, cores=3)),
+    (1, submitted("map-2", "map", runtime_s=600, cores=3)),
+    (2, events.PilotRequested("main-1", "main")),
+    (3, events.PilotSubmitted("main-1", "17")),
+    (10, events.PilotStarted("main-1", "n1", {"cores": 4})),
+    (10, events.JobPlaced("map-1", "main-1", 1)),
+)
+
+
+def test_a_waiting_job_is_told_what_rules_pools_out_what_is_short_and_when_it_may_start() -> None:
+    lines = said(run_of(*BUSY))
+    assert "map-2 (cores=3, runtime 10 min): waiting since 1 min 39 s." in lines
+    assert "pool short is ruled out: runtime=600 s asked, its pilots have 300 s." in lines
+    assert "pilot main-1: 1 of 4 cores free, 1 jobs run there." in lines
+    assert "pool main: it has as many pilots as it may (max_pilots=1)." in lines
+    assert "pool paid: no pilot is on its way" in lines
+    import time
+
+    when = time.strftime("%H:%M:%S", time.localtime(T + 10 + 600))  # the stated runtime of map-1, none measured yet
+    assert f"Estimate: it starts about {when} on pilot main-1" in lines
+    assert "main-1 (batch job 17) runs on n1 with 1 jobs, 58 min 30 s of walltime left." in lines
+
+
+def test_measured_times_go_before_stated_ones_and_walltime_that_is_too_short_is_told() -> None:
+    run = run_of(*BUSY, (50, ended("map-1", "main-1", T + 10, T + 50)), (60, events.JobPlaced("map-2", "main-1", 1)))
+    assert run.expected_s(run.jobs["map-2"].request) == 40.0
+    late = run_of(*BUSY)
+    assert "its walltime ends in 5 min, before the job's runtime would" in said(late, "map", after=10 + 3300)
+    assert "Estimate: none" in said(late, "map", after=10 + 3300)
+
+
+def test_pilots_that_wait_or_fail_are_told_with_the_batch_systems_words() -> None:
+    waits = (
+        *((1, submitted("map-1", "map", cores=1, pools=("main",))), (2, events.PilotRequested("main-1", "main"))),
+        *((3, events.PilotSubmitted("main-1", "17")), (4, events.PilotWaits("main-1", "Priority"))),
+    )
+    lines = said(run_of(*waits), "1")
+    assert "pool main: 1 of its pilots wait in the batch queue (Priority)." in lines
+    assert "pool short is ruled out: the job asks for other pools, or lacks a label." in lines
+    assert "pool paid is ruled out: it is for the rules assemble*." in lines
+    assert "main-1 (batch job 17) waits since 1 min 38 s: Priority." in lines
+    failed = run_of(*waits, (5, events.PilotFailed("main-1", "invalid account", 1.0)))
+    assert "pool main: its pilots could not be started, last: invalid account" in said(failed)
+
+
+def test_jobs_that_do_not_wait_are_told_too() -> None:
+    run = run_of(
+        *BUSY, (50, ended("map-1", "main-1", T + 10, T + 50, End.FAILED)), (60, events.JobPlaced("map-2", "main-1", 1))
+    )
+    assert "map-2 runs on pilot main-1 since 40 s." in said(run, "map")
+    assert "1 job of map ended: failed." in said(run, "map")
+    assert said(run).startswith("No job waits for a pilot.")
+    assert "daskjq has got no such job" in said(run, "nosuch")
+    assert "Known rules: map." in said(run, "nosuch")
+
+
+def test_a_job_that_was_lost_waits_again() -> None:
+    run = run_of(
+        *BUSY, (20, events.PilotLost("main-1", ["map-1"])), (21, ended("map-1", "main-1", 0, 0, End.LOST, False))
+    )
+    assert run.jobs["map-1"].waits
+    assert "2 jobs of rule map" in said(run)
+
+
+def test_the_table_has_a_row_for_each_rule() -> None:
+    run = run_of(
+        *BUSY, (50, ended("map-1", "main-1", T + 10, T + 50)), (60, ended("map-2", "main-1", T, T + 10, End.FAILED))
+    )
+    head, row = table(run).splitlines()
+    assert head.split()[:3] == ["rule", "jobs", "failed"]
+    assert row.split() == ["map", "2", "1", "25.0", "40.0", "600", "7", "%", "99", "-", "0"]
+
+
+def test_a_folder_without_a_journal_or_with_another_one_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NoRunError, match="No run found in"):
+        load(tmp_path)
+    (tmp_path / "journal.jsonl").write_text('{"t": 1, "event": "job_placed", "key": "x"}\n')
+    with pytest.raises(NoRunError, match="not as expected"):
+        load(tmp_path)
+
+
+def test_no_event_of_the_journal_is_unknown_to_the_reader() -> None:
+    kinds = {kind.name for kind in vars(events).values() if isinstance(kind, type) and hasattr(kind, "name")}
+    unread = {name for name in kinds if not hasattr(Run, f"_{name}")}
+    assert unread <= {"job_reported"}
