@@ -70,6 +70,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._config = configure(self.executor_settings or ExecutorSettings())
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
+        self._check_options()
         self._service: ClusterService | None = None
         self._folder = RunFolder(self._config.log_folder)
         self._submitted: dict[str, tuple[SubmittedJobInfo, Launch]] = {}
@@ -176,6 +177,18 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._signals.restore()
         self.tell(service.summary.line())
 
+    def _check_options(self) -> None:
+        """Options of Snakemake that are about batch jobs of rules. Raises WorkflowError for what can't work."""
+        remote = self.workflow.remote_execution_settings
+        if remote.immediate_submit:
+            raise WorkflowError(
+                "daskjq can't work with --immediate-submit, which hands over all jobs at once and leaves their order "
+                "to the batch system: pilots take a job when its inputs are there. Leave the option out; Snakemake "
+                "has to run as long as the workflow does."
+            )
+        if remote.jobscript is not None:
+            self.warn("--jobscript has no effect: jobs run on pilots, and have no script of their own.")
+
     # -- job -> Request and Launch --------------------------------------------------------------------------
 
     def _request(self, job: JobExecutorInterface, service: ClusterService) -> Request:
@@ -224,7 +237,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         arguments = ["--target-jobs", *encode_target_jobs_cli_args(job.get_target_spec())]
         arguments += ["--allowed-rules", *job.rules]
         arguments += ["--local-groupid", job.jobid] if job.is_group() else ["--force-use-threads"]
-        arguments += ["--cores", request.amounts["cores"], "--attempt", job.attempt]
+        arguments += ["--cores", _cores(job, request), "--attempt", job.attempt]
         if unneeded := list(self.workflow.dag.get_unneeded_temp_files(job)):
             arguments += ["--unneeded-temp-files", *unneeded]
         # On this machine the files are there; elsewhere the file system may lag behind.
@@ -301,3 +314,13 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if ended.info.job.is_group():
             self.logger.error(f"daskjq: group {ended.request.rule}: {message}")  # Snakemake shows no message there
         self.report_job_error(ended.info, msg=message, aux_logs=[ended.launch.log_path])
+
+
+def _cores(job: JobExecutorInterface, request: Request) -> int:
+    """Cores that the job's Snakemake deals out: what the job holds.
+
+    What a pipe or a service connects must run at the same time, and so it does where there are fewer cores.
+    """
+    cores = request.amounts["cores"]
+    connected = job.is_group() and any(member.pipe_group is not None for member in job.jobs)
+    return max(cores, int(job.resources["_cores"])) if connected else cores

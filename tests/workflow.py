@@ -38,8 +38,10 @@ class Workflow:
 
     def start(self, *arguments: str, executor: str = "daskjq") -> subprocess.Popen[str]:
         """Start snakemake in a session of its own; its output goes to `output.txt`."""
-        command = [sys.executable, "-m", "snakemake", "--nocolor", "--executor", executor]
-        command += [*(self.options if executor == "daskjq" else ()), *arguments]
+        command = [sys.executable, "-m", "snakemake", "--nocolor", *(["--executor", executor] if executor else [])]
+        return self.start_command(*command, *(self.options if executor == "daskjq" else ()), *arguments)
+
+    def start_command(self, *command: str) -> subprocess.Popen[str]:
         with (self.folder / "output.txt").open("w") as output:
             return subprocess.Popen(
                 command,

@@ -1,0 +1,42 @@
+"""What a Snakefile and the command line can say, on a real Slurm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+
+from ..features.case import Case, parametrize, run_together, selected
+from ..features.directives import DIRECTIVES
+from ..features.options import OPTIONS
+from ..workflow import Workflow
+from .conftest import OPTIONS as PILOTS
+from .slurm import SlurmCluster
+
+
+@pytest.fixture(scope="module")
+def together(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, slurm: SlurmCluster
+) -> Iterator[Callable[[Sequence[Case]], Workflow]]:
+    """Makes one run of several cases, once."""
+    runs: dict[int, Workflow] = {}
+
+    def run(cases: Sequence[Case]) -> Workflow:
+        if id(cases) not in runs:
+            runs[id(cases)] = Workflow(tmp_path_factory.mktemp("features"), *PILOTS, env=slurm.env)
+            run_together(selected(request, cases), runs[id(cases)])
+        return runs[id(cases)]
+
+    yield run
+    assert [left for workflow in runs.values() for left in workflow.leftovers()] == []
+    assert slurm.queued_or_running() == []
+
+
+@parametrize(DIRECTIVES, system="slurm")
+def test_directive(case: Case, together: Callable[[Sequence[Case]], Workflow]) -> None:
+    case.verify(together(DIRECTIVES))
+
+
+@parametrize(OPTIONS, system="slurm")
+def test_option(case: Case, together: Callable[[Sequence[Case]], Workflow]) -> None:
+    case.verify(together(OPTIONS))

@@ -1,0 +1,277 @@
+"""What needs a run of its own: options that choose jobs or change how Snakemake ends, profiles, failures."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from ..snakefiles import HELD
+from ..workflow import Workflow
+
+CHAIN = """
+    rule c:
+        input: "b"
+        output: "c"
+        shell: "cat {input} > {output}; echo c >> {output}"
+    rule b:
+        input: "a"
+        output: "b"
+        shell: "cat {input} > {output}; echo b >> {output}"
+    rule a:
+        output: temp("a")
+        shell: "echo a >> a.runs; echo a > {output}"
+"""
+
+feature = pytest.mark.feature
+
+
+def ran(workflow: Workflow) -> list[object]:
+    """The rules whose jobs the last run handed over."""
+    return [event["rule"] for event in workflow.journal("job_submitted")]
+
+
+@feature("onstart, onsuccess")
+def test_onstart_and_onsuccess_run_once_and_not_in_jobs(workflow: Workflow) -> None:
+    workflow.write(
+        """
+        onstart: shell("echo start >> hooks")
+        onsuccess: shell("echo success >> hooks")
+        onerror: shell("echo error >> hooks")
+        """
+        + CHAIN.replace("\n", "\n    ")
+    )
+    assert workflow.run() == 0
+    assert workflow.read("hooks") == "start\nsuccess\n"
+
+
+@feature("onerror; --keep-going; --keep-incomplete; ensure that fails")
+def test_failures_leave_what_they_should(workflow: Workflow) -> None:
+    workflow.write("""
+        onerror: shell("echo error >> hooks")
+        rule all:
+            input: "good", "bad", "empty"
+        rule good:
+            output: "good"
+            shell: "sleep 1; touch {output}"
+        rule bad:
+            output: "bad"
+            shell: "echo part > {output}; exit 3"
+        rule empty:
+            output: ensure("empty", non_empty=True)
+            shell: "touch {output}"
+    """)
+    assert workflow.run("--jobs", "9", "--keep-going", "--keep-incomplete") == 1
+    assert (workflow.folder / "good").exists()
+    assert workflow.read("bad") == "part\n"
+    assert "exit status 3" in workflow.output
+    assert "unexpected empty output" in workflow.output
+    assert workflow.read("hooks") == "error\n"
+
+
+@feature("--rerun-incomplete")
+def test_files_of_a_killed_run_are_refused_or_made_again(workflow: Workflow) -> None:
+    workflow.write(HELD.replace("while", "echo part > {output}; while"))
+    process = workflow.start("--jobs", "9")
+    workflow.wait_for("x")
+    for part in workflow.processes():
+        part.kill()  # as when the machine goes down: nobody is left to remove the file
+    process.wait()
+    (workflow.folder / "go").touch()
+    assert workflow.run("--jobs", "9", "--nolock") == 1
+    assert "--rerun-incomplete" in workflow.output
+    assert workflow.run("--jobs", "9", "--nolock", "--rerun-incomplete") == 0
+    assert len(workflow.read("tries").splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "rules", "files"),
+    [
+        pytest.param(["--until", "b"], ["a", "b"], "b", marks=feature("--until")),
+        pytest.param(["--omit-from", "c"], ["a", "b"], "b", marks=feature("--omit-from")),
+        pytest.param(["--notemp"], ["a", "b", "c"], "abc", marks=feature("--notemp")),
+        pytest.param(["--scheduler", "ilp"], ["a", "b", "c"], "bc", marks=feature("--scheduler ilp")),
+        pytest.param(["--quiet", "all"], ["a", "b", "c"], "bc", marks=feature("--quiet")),
+        pytest.param(["--precommand", "echo pre >> pre.txt"], ["a", "b", "c"], "bc", marks=feature("--precommand")),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_which_jobs_run(workflow: Workflow, options: list[str], rules: list[str], files: str) -> None:
+    workflow.write(CHAIN)
+    assert workflow.run("--jobs", "9", *options) == 0, workflow.output
+    assert ran(workflow) == rules
+    assert {name for name in "abc" if (workflow.folder / name).exists()} == set(files)
+    if "--quiet" in options:
+        assert workflow.output == ""
+    if "--precommand" in options:
+        assert workflow.read("pre.txt") == "pre\n" * 3
+
+
+@feature("--forcerun; --touch; --dry-run")
+def test_forcerun_touch_and_dry_run(workflow: Workflow) -> None:
+    workflow.write(CHAIN)
+    assert workflow.run("--jobs", "9", "--dry-run") == 0
+    assert not workflow.run_folders
+    assert workflow.run() == 0
+    assert workflow.run("--jobs", "9", "--forcerun", "c", "--touch") == 0
+    assert len(workflow.run_folders) == 1
+    assert workflow.run("--jobs", "9", "--forcerun", "b") == 0
+    assert ran(workflow) == ["a", "b", "c"]
+    assert workflow.read("c") == "a\nb\nc\n"
+    assert workflow.read("a.runs") == "a\na\n"
+
+
+@feature("--batch")
+def test_batches(workflow: Workflow) -> None:
+    workflow.write("""
+        rule all:
+            input: expand("{i}.txt", i=range(4))
+        rule a:
+            output: "{i}.txt"
+            shell: "touch {output}"
+    """)
+    assert workflow.run("--jobs", "9", "--batch", "all=1/2") == 0
+    assert len(ran(workflow)) == 2
+    assert workflow.run("--jobs", "9", "--batch", "all=2/2") == 0
+    assert len(ran(workflow)) == 2
+
+
+@feature("--directory, --snakefile")
+def test_another_working_directory_and_a_snakefile_elsewhere(workflow: Workflow) -> None:
+    workflow.write(
+        """
+        rule a:
+            output: "x"
+            script: "scripts/a.py"
+        """,
+        "code/workflow/Snakefile",
+    )
+    workflow.write("open(snakemake.output[0], 'w').write('from code')", "code/workflow/scripts/a.py")
+    assert workflow.run("--jobs", "9", "--snakefile", "code/workflow/Snakefile", "--directory", "there") == 0
+    assert workflow.read("there/x") == "from code"
+
+
+@feature("profiles: --profile, --workflow-profile")
+def test_profiles_choose_the_executor(workflow: Workflow) -> None:
+    workflow.write(CHAIN)
+    workflow.write("executor: daskjq\njobs: 5\ndaskjq-cores: 1\n", "globally/config.yaml")
+    workflow.write("default-resources:\n  - mem_mb=77\n", "profiles/default/config.yaml")
+    assert workflow.run("--profile", "globally", executor="") == 0
+    (started,) = workflow.journal("run_started")
+    assert [pool["cores"] for pool in started["pools"].values()] == [1]
+    assert {event["amounts"]["mem_mb"] for event in workflow.journal("job_submitted")} == {77}
+
+
+@feature("priority; --jobs")
+def test_jobs_of_higher_priority_go_first(workflow: Workflow) -> None:
+    workflow.write("""
+        rule all:
+            input: "low", "middle", "high"
+        rule low:
+            output: touch("low")
+            shell: "true"
+        rule high:
+            output: touch("high")
+            priority: 100
+            shell: "true"
+        rule middle:
+            output: touch("middle")
+            priority: 50
+            shell: "true"
+    """)
+    assert workflow.run("--jobs", "9", "--daskjq-cores", "1") == 0
+    placed = [event["key"].partition("-")[0] for event in workflow.journal("job_placed")]
+    assert placed == ["high", "middle", "low"]
+
+
+@feature("--immediate-submit", note="refused, with the reason: pilots take a job when its inputs are there")
+def test_immediate_submit_is_refused(workflow: Workflow) -> None:
+    workflow.write(CHAIN)
+    assert workflow.run("--jobs", "9", "--immediate-submit", "--notemp") == 1
+    assert "daskjq can't work with --immediate-submit" in workflow.output
+    assert "Traceback" not in workflow.output
+
+
+@feature("--jobname, --jobscript", note="no effect, as jobs are no batch jobs here; the latter is told")
+def test_a_jobscript_has_no_effect_and_that_is_told(workflow: Workflow) -> None:
+    workflow.write(CHAIN).write("", "script.sh")
+    assert workflow.run("--jobs", "9", "--jobscript", "script.sh", "--jobname", "x.{jobid}") == 0
+    assert "--jobscript has no effect" in workflow.output
+
+
+@feature("cache")
+def test_outputs_come_from_the_cache_in_another_folder(workflow: Workflow) -> None:
+    workflow.env["SNAKEMAKE_OUTPUT_CACHE"] = str(workflow.folder / "cache")
+    (workflow.folder / "cache").mkdir()
+    snakefile = """
+        rule a:
+            output: "x"
+            cache: True
+            shell: "date +%N > {output}"
+    """
+    for folder in ("one", "two"):
+        workflow.write(snakefile, f"{folder}/Snakefile")
+        arguments = ["--directory", folder, "--snakefile", f"{folder}/Snakefile", "--cache", "a"]
+        assert workflow.run("--jobs", "9", *arguments) == 0, workflow.output
+    assert workflow.read("one/x") == workflow.read("two/x")
+
+
+@feature("envmodules: with --software-deployment-method env-modules")
+def test_environment_modules_are_loaded(workflow: Workflow) -> None:
+    # A fake `module`: real ones are not installed here.
+    workflow.env["BASH_FUNC_module%%"] = '() { echo "$@" >> modules.txt; }'
+    workflow.write("""
+        rule a:
+            output: "x"
+            envmodules: "bio/bwa/1.0", "bio/samtools"
+            shell: "touch {output}"
+    """)
+    assert workflow.run("--jobs", "9", "--software-deployment-method", "env-modules") == 0
+    assert workflow.read("modules.txt") == "purge\nload bio/bwa/1.0 bio/samtools\n"
+
+
+@pytest.mark.parametrize(
+    ("directive", "method", "word"),
+    [
+        pytest.param('conda: "e.yaml"', "conda", "conda", marks=feature("conda: without conda")),
+        pytest.param(
+            'container: "docker://debian"',
+            "apptainer",
+            "apptainer",
+            marks=feature("container: without apptainer"),
+        ),
+    ],
+)
+def test_a_deployment_method_that_is_not_there_is_refused(
+    workflow: Workflow, directive: str, method: str, word: str
+) -> None:
+    workflow.write(f"""
+        rule a:
+            output: "x"
+            {directive}
+            shell: "touch {{output}}"
+    """).write("dependencies: [python]", "e.yaml")
+    workflow.env["PATH"] = "/usr/bin:/bin"
+    assert workflow.run("--jobs", "9", "--software-deployment-method", method) == 1
+    assert word in workflow.output.lower()
+    assert not workflow.run_folders
+
+
+@feature("SnakemakeApi")
+def test_the_api_runs_a_workflow(workflow: Workflow) -> None:
+    workflow.write(CHAIN)
+    workflow.write(
+        """
+        from pathlib import Path
+        from snakemake.api import SnakemakeApi
+        from snakemake.settings.types import OutputSettings, ResourceSettings
+        from snakemake_executor_plugin_daskjq import ExecutorSettings
+        with SnakemakeApi(OutputSettings()) as api:
+            workflow = api.workflow(ResourceSettings(nodes=10), snakefile=Path("Snakefile"))
+            workflow.dag().execute_workflow(executor="daskjq", executor_settings=ExecutorSettings(cores=1))
+        """,
+        "run.py",
+    )
+    process = workflow.start_command(sys.executable, "run.py")
+    assert process.wait(60) == 0, workflow.output
+    assert ran(workflow) == ["a", "b", "c"]
