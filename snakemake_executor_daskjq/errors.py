@@ -50,9 +50,12 @@ class InfeasibleRequestError(DaskjqError):
 
     def __str__(self) -> str:
         unit = {"runtime": " seconds"}.get(self.resource, "")
+        name, amount, offer = self.resource, f"{self.amount}", f"{self.largest_offer}"
+        if name == "gpu_percent":  # users ask in GPUs
+            name, amount, offer = "gpu", f"{self.amount / 100:g}", f"{self.largest_offer / 100:g}"
         return (
-            f"Rule {self.rule} asks for {self.resource}={self.amount}{unit}, but the largest pilot offers "
-            f"{self.largest_offer}{unit}. Lower the rule's request (--set-resources, --set-threads), or "
+            f"Rule {self.rule} asks for {name}={amount}{unit}, but the largest pilot offers "
+            f"{offer}{unit}. Lower the rule's request (--set-resources, --set-threads), or "
             f"start larger pilots ({_remedy(self.resource)})."
         )
 
@@ -61,7 +64,7 @@ def _remedy(resource: str) -> str:
     flags = {
         "cores": "--daskjq-cores",
         "mem_mb": "--daskjq-memory",
-        "gpu": "--daskjq-gpus",
+        "gpu_percent": "--daskjq-gpus",
         "runtime": "--daskjq-walltime",
     }
     return flags.get(resource, f"--daskjq-resources {resource}=N")

@@ -230,6 +230,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
             precommand=self._precommand,
             env=self._environment,
             warm_start=self._config.warm_start,
+            amounts=request.amounts,
+            runtime_s=request.runtime_s,
+            limits=self._config.limits,
         )
 
     def _job_arguments(self, job: JobExecutorInterface, request: Request) -> list[str]:
@@ -293,6 +296,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         while (ended := self._ended.get()) is not None:
             service = self._service
             success = ended.outcome.end is End.SUCCEEDED
+            if ended.outcome.warning:
+                self.warn(f"a job of rule {ended.request.rule} {ended.outcome.warning}; log: {ended.launch.log_path}")
             if service is not None:
                 service.reported(ended.request.key, success=success)
             try:
@@ -305,8 +310,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def _report_failure(self, ended: _Ended) -> None:
         outcome = ended.outcome
-        reason = outcome.reason() if outcome.end is End.LOST or not outcome.detail else outcome.detail
-        message = f"{reason} on pilot {ended.pilot}; log: {ended.launch.log_path}"
+        message = f"{outcome.reason()} on pilot {ended.pilot}; log: {ended.launch.log_path}"
         if outcome.log_tail:
             message += "\n    last lines of the log:\n" + "\n".join(
                 f"        {line}" for line in outcome.log_tail.splitlines()

@@ -5,7 +5,7 @@
 | `threads` (`_cores`)                    | `cores`     | consumable                                      |
 | `mem_mb` (MB, 10^6 bytes), `mem`        | `mem_mb`    | consumable                                      |
 | `disk_mb`, `disk`                       | `disk_mb`   | consumable where the pools declare it           |
-| `gpu`, `gpus`, `gpu_count`, `nvidia_gpu`| `gpu`       | consumable                                      |
+| `gpu`, `gpus`, `gpu_count`, `nvidia_gpu`| `gpu_percent`| consumable; "0.5" is 50, half of one GPU       |
 | any other integer that a pool declares  | same name   | consumable                                      |
 | `runtime` (minutes)                     |             | compared with the pilot's walltime              |
 | `daskjq_pool`                           |             | names the only pool that may run the job        |
@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import re
+from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from .model.pool import Pool
     from .model.request import Amounts, Request
+
+_SHARE = re.compile(r"[0-9]*\.[0-9]{1,9}")
 
 LABELS = ("slurm_partition", "slurm_account", "constraint")
 GPU_NAMES = ("gpu", "gpus", "gpu_count", "nvidia_gpu")
@@ -42,7 +45,7 @@ def amounts(resources: Mapping[str, object], declared: Iterable[str] = ()) -> Am
     >>> amounts({"_cores": 2, "_nodes": 1, "mem_mb": 1500, "disk_mb": 1000, "tmpdir": "<TBD>"})
     {'cores': 2, 'mem_mb': 1500}
     >>> amounts({"_cores": 0, "mem": "1.2 GB", "gpus": "1", "licenses": 3}, declared=["licenses"])
-    {'cores': 1, 'mem_mb': 1200, 'gpu': 1, 'licenses': 3}
+    {'cores': 1, 'mem_mb': 1200, 'gpu_percent': 100, 'licenses': 3}
     >>> amounts({"_cores": 1, "disk": "1 GiB"}, declared=["disk_mb"])
     {'cores': 1, 'disk_mb': 1074}
     """
@@ -51,9 +54,9 @@ def amounts(resources: Mapping[str, object], declared: Iterable[str] = ()) -> Am
     if mem_mb:
         wanted["mem_mb"] = mem_mb
     for name in GPU_NAMES:
-        gpus = _integer(resources.get(name))
-        if gpus:
-            wanted["gpu"] = gpus
+        gpu_percent = _gpu_percent(resources.get(name))
+        if gpu_percent:
+            wanted["gpu_percent"] = gpu_percent
             break
     for name in declared:
         amount = _size_mb(resources, "disk") if name == "disk_mb" else _integer(resources.get(name))
@@ -199,6 +202,21 @@ def _integer(value: object) -> int | None:
     if isinstance(value, str) and value.strip().isdecimal():
         return int(value)
     return None
+
+
+def _gpu_percent(value: object) -> int | None:
+    """GPUs in hundredths, rounded up: a share of one GPU, or whole ones.
+
+    Snakemake rounds a number such as 0.5 to a whole one before we see it, so shares are strings.
+
+    >>> _gpu_percent("0.5"), _gpu_percent("0.333"), _gpu_percent("1.5"), _gpu_percent(2), _gpu_percent("a100")
+    (50, 34, 200, 200, None)
+    """
+    if isinstance(value, str) and _SHARE.fullmatch(value.strip()):
+        percent = int((Decimal(value.strip()) * 100).to_integral_value(ROUND_CEILING))
+        return percent if percent <= 100 else -(-percent // 100) * 100
+    whole = _integer(value)
+    return None if whole is None else 100 * whole
 
 
 def _size_mb(resources: Mapping[str, object], name: str) -> int | None:

@@ -16,7 +16,7 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
 from .errors import SettingError
 from .model.pool import Pool
-from .model.request import WarmStart
+from .model.request import Limits, WarmStart
 from .pools import name_of, pool_of, read
 
 
@@ -85,6 +85,13 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="workflow",
         metavar="LEVEL",
     )
+    limits: Optional[str] = _option(
+        "What becomes of a job that goes over its mem_mb or its runtime: enforce (it is ended, and fails with that "
+        "reason; Snakemake's retries may ask for more), warn (it goes on) or off. A rule that states none has no "
+        "limit. Default: enforce.",
+        default="enforce",
+        metavar="WHAT",
+    )
     config_name: Optional[str] = _option(
         "Section of the site's dask-jobqueue configuration (jobqueue.yaml) to take defaults from. "
         "Default: the system's own section.",
@@ -120,6 +127,7 @@ class Config:
     interface: str | None = None
     dashboard_address: str | None = None
     warm_start: WarmStart = WarmStart.WORKFLOW
+    limits: Limits = Limits.ENFORCE
 
     @property
     def local(self) -> bool:
@@ -142,12 +150,15 @@ def configure(settings: ExecutorSettings) -> Config:
     """
     if settings.warm_start not in tuple(WarmStart):
         raise SettingError("warm_start", settings.warm_start, f"one of {', '.join(WarmStart)}")
+    if settings.limits not in tuple(Limits):
+        raise SettingError("limits", settings.limits, f"one of {', '.join(Limits)}")
     return Config(
         pools=_pools(settings),
         log_folder=settings.log_folder or Path(".snakemake", "daskjq"),
         interface=settings.interface,
         dashboard_address=_address("dashboard_address", settings.dashboard_address),
         warm_start=WarmStart(settings.warm_start),
+        limits=Limits(settings.limits),
     )
 
 

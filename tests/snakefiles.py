@@ -23,3 +23,18 @@ HELD = """
         shell: "echo $$ >> tries; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
 """
 """One job that writes a line into `tries` each time it starts, and ends once there is a file `go`."""
+
+HUNGRY = """
+    rule all:
+        input: "hungry", "neighbour"
+    rule hungry:
+        output: "hungry"
+        retries: 2
+        resources: mem_mb=lambda wildcards, attempt: 200 * attempt
+        shell: "python3 -c 'data = bytearray(450_000_000); import time; time.sleep(1.5)'; touch {output}"
+    rule neighbour:
+        output: "neighbour"
+        resources: mem_mb=100
+        shell: "while [ ! -e hungry ]; do sleep 0.05; done; touch {output}"
+"""
+"""A job that needs 450 MB and gets 200 at first, and one beside it that must not notice."""

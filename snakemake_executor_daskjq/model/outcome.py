@@ -31,8 +31,11 @@ class Outcome:
     signal_number : the signal that ended the child, or None.
     started_at, ended_at : seconds since the epoch, on the pilot's clock.
     cpu_s : user and system CPU seconds of the child and all descendants that it waited for.
-    peak_mem_mb : the largest resident set of any one process of the job, MB of 10^6 bytes (`ru_maxrss`).
-    detail : why a child could not be started, or how the pilot was lost.
+    peak_mem_mb : MB of 10^6 bytes; the larger of the kernel's exact peak of the largest process (`ru_maxrss`)
+        and of samples of all its processes together, taken from its first half second on.
+    detail : the figures of a limit, how the rule's command failed, why a child could not be started, or how
+        the pilot was lost.
+    warning : that a job went over a limit and was left alone; "" otherwise.
     log_tail : the last lines of the log where the job failed; "" otherwise.
     warm_start : how warm the job was started.
     colder_because : why it was not started as warm as asked; "" if it was.
@@ -46,6 +49,7 @@ class Outcome:
     cpu_s: float = 0.0
     peak_mem_mb: float = 0.0
     detail: str = ""
+    warning: str = ""
     log_tail: str = ""
     warm_start: WarmStart = WarmStart.OFF
     colder_because: str = ""
@@ -63,7 +67,13 @@ class Outcome:
         'ended by SIGKILL'
         >>> Outcome(End.LOST, detail="pilot main-2 disconnected").reason()
         'lost: pilot main-2 disconnected'
+        >>> Outcome(End.OUT_OF_MEMORY, signal_number=15, detail="it used 812 MB, more than its mem_mb of 500").reason()
+        'out of memory: it used 812 MB, more than its mem_mb of 500'
         """
+        if self.end is End.FAILED and self.detail:
+            return self.detail
+        if self.end in (End.OUT_OF_MEMORY, End.OVER_RUNTIME):
+            return f"{self.end.replace('_', ' ')}: {self.detail}"
         if self.signal_number is not None:
             return f"ended by {signal.Signals(self.signal_number).name}"
         if self.exit_status is not None:

@@ -65,10 +65,16 @@ class Pool:
 
     @property
     def amounts(self) -> Amounts:
-        """Everything one pilot offers; call it on a completed pool only."""
+        """Everything one pilot offers, in the ledger's units; call it on a completed pool only.
+
+        >>> Pool("gpu", "slurm", cores=8, mem_mb=60000, others={"gpu": 2}).amounts
+        {'cores': 8, 'mem_mb': 60000, 'gpu_percent': 200}
+        """
         if self.cores is None or self.mem_mb is None:
             raise ValueError(f"pool {self.name} is not complete")
-        return {"cores": self.cores, "mem_mb": self.mem_mb, **self.others}
+        others = {name: amount for name, amount in self.others.items() if name != "gpu"}
+        gpus = {"gpu_percent": 100 * self.others["gpu"]} if "gpu" in self.others else {}
+        return {"cores": self.cores, "mem_mb": self.mem_mb, **gpus, **others}
 
     @property
     def slack_s(self) -> float:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 Amounts: TypeAlias = dict[str, int]
-"""Consumable resources by name: `cores`, `mem_mb` and `disk_mb` (MB of 10^6 bytes), `gpu`, custom ones."""
+"""Consumable resources by name: `cores`, `mem_mb` and `disk_mb` (MB of 10^6 bytes), `gpu_percent` (100 for each
+GPU, so that shares of one stay whole numbers), custom ones."""
 
 Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], int | None, tuple[str, ...] | None]
 """What placement can tell apart: sorted amounts, runtime in seconds, pools."""
@@ -55,6 +56,32 @@ class WarmStart(enum.StrEnum):
     WORKFLOW = "workflow"  # a fork of a process that has the Snakefile parsed, too
 
 
+class Limits(enum.StrEnum):
+    """What becomes of a job that goes over its `mem_mb` or its `runtime`."""
+
+    ENFORCE = "enforce"  # it is ended, and fails with that reason
+    WARN = "warn"  # it goes on, and the user is told
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a pilot has set aside for a job while it runs.
+
+    Attributes
+    ----------
+    cpus : the CPUs that it is pinned to, by the kernel's numbers; none where it may use all.
+    gpus : the pilot's GPUs that it uses, by position.
+    tmpdir : a folder of its own, removed at its end; "" for none.
+    env : variables that tell the job so.
+    """
+
+    cpus: tuple[int, ...] = ()
+    gpus: tuple[int, ...] = ()
+    tmpdir: str = ""
+    env: dict[str, str] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What a pilot starts for a request.
@@ -70,6 +97,10 @@ class Launch:
     precommand : shell code that must succeed before (Snakemake's `--precommand`), or "".
     env : variables added to the pilot's own environment; may hold secrets, so it is never shown.
     warm_start : the fastest level that may be used.
+    amounts : what the request consumes.
+    runtime_s : the longest the job may take in seconds, None for any time.
+    limits : what becomes of the job beyond `mem_mb` and `runtime_s`.
+    grant : filled in by the pilot.
     """
 
     key: str
@@ -81,6 +112,10 @@ class Launch:
     precommand: str = ""
     env: dict[str, str] = field(default_factory=dict, repr=False)
     warm_start: WarmStart = WarmStart.OFF
+    amounts: Amounts = field(default_factory=dict)
+    runtime_s: int | None = None
+    limits: Limits = Limits.ENFORCE
+    grant: Grant = field(default_factory=Grant)
 
     @property
     def argv(self) -> list[str]:

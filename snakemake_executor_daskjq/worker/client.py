@@ -14,7 +14,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..model.outcome import End, Outcome
-from ..model.request import WarmStart
+from ..model.request import Limits, WarmStart
 from . import log_tail, processes
 from .frames import HEADER, Frame, body_length, decode, encode
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 
 SETTLE_S = 0.3
+
+RUNTIME_SLACK_S = 30.0
+"""How far beyond its runtime a job may go before it is ended; Slurm looks about as often."""
+
+KILLED = ("exit status 137", "ended by SIGKILL")
+"""How `log_tail.rule_failure` tells a rule's command that got SIGKILL (137: as its shell reports it)."""
 
 
 class HostRefusedError(Exception):
@@ -151,9 +157,21 @@ async def _read(reader: asyncio.StreamReader) -> Frame:
 
 def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
     """What a host is told to start: a command, or the arguments of Snakemake in its own child."""
-    frame: Frame = {"op": "start", "id": launch.key, "cwd": launch.cwd, "log": launch.log_path}
+    grant = launch.grant
+    frame: Frame = {
+        "op": "start",
+        "id": launch.key,
+        "cwd": launch.cwd,
+        "log": launch.log_path,
+        "cpus": grant.cpus,
+        "tmpdir": grant.tmpdir,
+        "env": {**grant.env, **launch.env},
+    }
+    if launch.limits is not Limits.OFF:
+        kill = launch.limits is Limits.ENFORCE
+        frame["bounds"] = [launch.amounts.get("mem_mb"), launch.runtime_s or None, RUNTIME_SLACK_S, kill]
     if warm_start is WarmStart.OFF:
-        return {**frame, "argv": cold_command(launch), "env": launch.env}
+        return {**frame, "argv": cold_command(launch)}
     return {**frame, "argv": launch.argv, "job_argv": list(launch.job_argv)}
 
 
@@ -172,6 +190,8 @@ def cold_command(launch: Launch) -> list[str]:
 
 def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, stopping: bool) -> Outcome:
     status = int(frame["status"])
+    exceeded: str | None = frame["exceeded"]
+    detail, warning = "", f"went over a limit: {frame['figures']}" if exceeded else ""
     if status == 0:
         end = End.SUCCEEDED
     elif stopping:
@@ -179,6 +199,15 @@ def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, stopping: b
     else:
         end = End.FAILED
     tail = log_tail.read(launch.log_path) if end is End.FAILED else ""
+    if end is End.FAILED:
+        detail = log_tail.rule_failure(tail)
+        if exceeded and launch.limits is Limits.ENFORCE:
+            end, detail, warning = End(exceeded), frame["figures"], ""
+        elif frame["oom_kills"] and (status in (-signal.SIGKILL, 137) or detail in KILLED):
+            end, detail = (
+                End.OUT_OF_MEMORY,
+                f"the kernel ended a process of it; its largest had {frame['peak_mem_mb']:.0f} MB",
+            )
     return Outcome(
         end=end,
         exit_status=status if status >= 0 else None,
@@ -187,7 +216,8 @@ def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, stopping: b
         ended_at=frame["ended_at"],
         cpu_s=frame["cpu_s"],
         peak_mem_mb=frame["peak_mem_mb"],
-        detail=log_tail.rule_failure(tail),
+        detail=detail,
+        warning=warning,
         log_tail=tail,
         warm_start=warm_start,
     )

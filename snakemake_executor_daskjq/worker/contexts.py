@@ -18,6 +18,7 @@ from ..model.outcome import End, Outcome
 from ..model.request import WarmStart
 from . import processes
 from .client import HostRefusedError, RuleHost
+from .grants import Grants
 
 if TYPE_CHECKING:
     from ..model.request import Launch
@@ -193,6 +194,9 @@ def opening(launch: Launch, level: WarmStart) -> Frame | None:
 
 _hosts = Hosts()
 
+grants = Grants()
+"""The pilot sets it to what it has."""
+
 
 async def run_job(launch: Launch) -> Outcome:
     """The Dask task of a job: run it on this pilot and tell how it ended.
@@ -201,7 +205,8 @@ async def run_job(launch: Launch) -> Outcome:
     job or its start does.
     """
     try:
-        return await _hosts.run(launch)
+        async with grants.hold(launch.amounts) as grant:
+            return await _hosts.run(replace(launch, grant=grant))
     except OSError as error:
         return Outcome(End.NOT_STARTED, detail=str(error))
 

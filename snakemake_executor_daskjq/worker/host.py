@@ -2,15 +2,17 @@
 
 It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
 
-    pilot -> host   start {id, argv, cwd, env, log}   stop {grace_s}
-    host -> pilot   ready {pid}   started {id, pid}   ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb}
+    pilot -> host   start {id, argv, cwd, env, log, cpus, tmpdir, bounds}   stop {grace_s}
+    host -> pilot   ready {pid}   started {id, pid}
+                    ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb, exceeded, figures, oom_kills}
 
 `warm` has a host that does not exec its children but runs Snakemake in them.
 
 Each child leads its own session, reads nothing on stdin and writes to its log. The host is a subreaper:
 what a job leaves behind becomes the host's child and is ended with the job. When the socket closes, the
-pilot is gone, and the host ends every child and itself; when the host dies, the kernel kills its children
-(parent-death signal).
+pilot is gone, and the host ends every child, their temporary files and itself; when the host dies, the kernel
+kills its children (parent-death signal). Children that have run for a while are sampled against their bounds
+(see `watch`).
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import processes
 from .frames import Decoder, Frame, FrameError, encode
+from .scratch import remove_tree
+from .watch import FIRST_SAMPLE_S, KILL_AFTER_S, Bounds, OomKills, next_interval_s, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +52,14 @@ _NOT_DEFAULT = (
 class Child:
     job: str
     pid: int
+    bounds: Bounds
+    oom_kills: int  # the kernel's count when it started
     started_at: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
+    peak_mb: float = 0.0  # of its samples
+    exceeded: str = ""
+    figures: str = ""
+    kill_at: float | None = None  # monotonic; set when it was told to end for what it exceeded
 
 
 class Host:
@@ -57,26 +68,37 @@ class Host:
         self._decoder = Decoder()
         self._children: dict[int, Child] = {}
         self._deadline: float | None = None  # monotonic; set once everything has to end
+        self._sample_at: float | None = None  # monotonic; set while there are children
+        self._oom_kills = OomKills()
+        self._oom_count = self._oom_kills.count()
+        self._tmpdirs = ""  # where jobs' temporary folders lie
 
     def run(self) -> None:
         """Serve until told to stop, or until the pilot is gone, and all children have ended."""
         processes.become_subreaper()
+        pilot_is_gone = False
         with _wakeup_on_sigchld() as wakeup, selectors.DefaultSelector() as selector:
             selector.register(self._sock, selectors.EVENT_READ)
             selector.register(wakeup, selectors.EVENT_READ)
             self.send(op="ready", pid=os.getpid())
             while self._deadline is None or self._children:
-                timeout = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+                due = [at for at in (self._deadline, self._sample_at) if at is not None]
+                timeout = max(0.0, min(due) - time.monotonic()) if due else None
                 ready = {key.fileobj for key, _ in selector.select(timeout)}
                 if wakeup in ready:
                     wakeup.recv(4096)
                     self._reap()
                 if self._sock in ready and not self._read():
                     selector.unregister(self._sock)
+                    pilot_is_gone = self._deadline is None
                     self._end_all(GRACE_S)
+                if self._sample_at is not None and time.monotonic() >= self._sample_at:
+                    self._sample()
                 if self._deadline is not None and time.monotonic() >= self._deadline:
                     self._signal_all(signal.SIGKILL)
                     self._deadline = time.monotonic() + 1.0  # until the kernel has delivered them
+        if pilot_is_gone and self._tmpdirs:
+            remove_tree(self._tmpdirs)  # a pilot that stops its hosts does so itself
 
     def _read(self) -> bool:
         """Act on what the pilot sent; False where it is gone."""
@@ -97,7 +119,10 @@ class Host:
         pid = os.fork()
         if pid == 0:
             self._in_child(frame)
-        self._children[pid] = Child(job=frame["id"], pid=pid)
+        self._children[pid] = Child(frame["id"], pid, Bounds(*frame.get("bounds", ())), self._oom_count)
+        self._tmpdirs = os.path.dirname(frame["tmpdir"])
+        if self._sample_at is None:
+            self._sample_at = time.monotonic() + FIRST_SAMPLE_S
         self.send(op="started", id=frame["id"], pid=pid)
 
     def _in_child(self, frame: Frame) -> NoReturn:
@@ -119,6 +144,8 @@ class Host:
                 processes.kill_group(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)
             if child is not None:
+                if status != 0:
+                    self._oom_count = self._oom_kills.count()
                 self.send(
                     op="ended",
                     id=child.job,
@@ -126,9 +153,42 @@ class Host:
                     started_at=child.started_at,
                     ended_at=ended_at,
                     cpu_s=usage.ru_utime + usage.ru_stime,
-                    peak_mem_mb=usage.ru_maxrss * 1024 / 1e6,
+                    peak_mem_mb=max(usage.ru_maxrss * 1024 / 1e6, child.peak_mb),
+                    exceeded=child.exceeded,
+                    figures=child.figures,
+                    oom_kills=self._oom_count - child.oom_kills,
                 )
             self._signal_strays(signal.SIGKILL, of_running_jobs=False)
+
+    def _sample(self) -> None:
+        """Look at the children that are old enough; end those that go over their bounds."""
+        now = time.monotonic()
+        self._oom_count = self._oom_kills.count()
+        strays = self._strays()
+        for child in self._children.values():
+            if now - child.started < FIRST_SAMPLE_S:
+                continue
+            others = processes.descendants_of(child.pid, *strays.get(child.job, ()))
+            others += strays.get(child.job, ())
+            if child.kill_at is not None:
+                if now >= child.kill_at:
+                    self._signal_tree(child, others, signal.SIGKILL)
+                continue
+            used = usage(child.pid, others, child.bounds.mem_mb)
+            child.peak_mb = max(child.peak_mb, used.total_mb)
+            if not child.exceeded and (found := child.bounds.exceeded(used.counted_mb, now - child.started)):
+                child.exceeded, child.figures = found
+                if child.bounds.kill:
+                    child.kill_at = now + KILL_AFTER_S
+                    self._signal_tree(child, others, signal.SIGTERM)
+        ended = time.monotonic()
+        kills = [child.kill_at for child in self._children.values() if child.kill_at and child.kill_at > now]
+        self._sample_at = min([ended + next_interval_s(ended - now), *kills]) if self._children else None
+
+    def _signal_tree(self, child: Child, others: list[int], signum: signal.Signals) -> None:
+        processes.kill_group(child.pid, signum)
+        for pid in others:
+            processes.kill(pid, signum)
 
     def _end_all(self, grace_s: float) -> None:
         deadline = time.monotonic() + grace_s
@@ -141,13 +201,25 @@ class Host:
         self._signal_strays(signum, of_running_jobs=True)
 
     def _signal_strays(self, signum: signal.Signals, *, of_running_jobs: bool) -> None:
-        """Signal what jobs left outside their session: as orphans, they are the host's children now."""
+        """Signal what jobs left behind."""
         running = {child.job for child in self._children.values()}
+        for job, pids in self._strays().items():
+            if of_running_jobs or job not in running:
+                for pid in pids:
+                    processes.kill(pid, signum)
+
+    def _strays(self) -> dict[str | None, list[int]]:
+        """By job, the processes that lost their parent: they are the host's children now.
+
+        One in its job's session is known by that, one that left it by the environment that it was started with.
+        """
+        strays: dict[str | None, list[int]] = {}
         for pid in processes.children_of(os.getpid()):
             if pid not in self._children:
-                job = processes.environment_value(pid, JOB_VARIABLE)
-                if of_running_jobs or job not in running:
-                    processes.kill(pid, signum)
+                session = self._children.get(processes.session_of(pid) or 0)
+                job = session.job if session else processes.environment_value(pid, JOB_VARIABLE)
+                strays.setdefault(job, []).append(pid)
+        return strays
 
     def send(self, **frame: Any) -> None:
         # A pilot that is gone is noticed by _read; what it can't be told any more is lost with it.
@@ -156,7 +228,7 @@ class Host:
 
 
 def enter_job(frame: Frame) -> None:
-    """In a forked child: a session, signals, streams and the working directory as a job has them.
+    """In a forked child: a session, signals, streams, the working directory and CPUs as a job has them.
 
     Raises OSError where the log or the working directory can't be opened.
     """
@@ -172,6 +244,8 @@ def enter_job(frame: Frame) -> None:
     os.close(stdin)
     os.close(log)
     os.chdir(frame["cwd"])
+    if cpus := frame["cpus"]:
+        os.sched_setaffinity(0, cpus)
 
 
 def not_started(error: BaseException) -> NoReturn:

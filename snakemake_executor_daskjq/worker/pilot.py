@@ -22,6 +22,7 @@ from distributed import Worker
 from distributed.security import Security
 
 from . import contexts
+from .grants import Grants
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,12 +82,15 @@ async def serve(options: dict[str, Any]) -> None:
     told = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, told.set)
+    amounts = {name: int(amount) for name, amount in options["resources"].items()}
+    contexts.grants = Grants.of_this_process(amounts, options["local_directory"])
     worker = await Worker(**options)
     ends = [asyncio.create_task(worker.finished()), asyncio.create_task(told.wait())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     _exit_in(GRACE_S + EXIT_S)
     logger.info("Ending: %s", "told to" if told.is_set() else "the scheduler is gone")
     await contexts.stop_jobs(GRACE_S)
+    contexts.grants.close()
     await worker.close(reason="pilot-ends", executor_wait=False)
 
 

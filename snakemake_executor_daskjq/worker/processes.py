@@ -10,6 +10,10 @@ import ctypes
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
@@ -53,12 +57,29 @@ def kill(pid: int, signum: signal.Signals) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    """The direct children of a process with one thread, from /proc; empty where that can't be read."""
+    """The direct children of a process, of whichever thread, from /proc; empty where that can't be read."""
+    children: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                children += map(int, file.read().split())
+    return children
+
+
+def descendants_of(*pids: int) -> list[int]:
+    """All processes below these, as far as no parent in between is gone."""
+    found = list(pids)
+    for pid in found:  # grows while it is walked
+        found += children_of(pid)
+    return found[len(pids) :]
+
+
+def session_of(pid: int) -> int | None:
+    """The session of a process, None if it is gone."""
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return [int(child) for child in file.read().split()]
-    except OSError:
-        return []
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
 
 
 def environment_value(pid: int, name: str) -> str | None:
@@ -72,6 +93,23 @@ def environment_value(pid: int, name: str) -> str | None:
     except OSError:
         pass
     return None
+
+
+Measure: TypeAlias = "Callable[[int], float]"
+
+
+def proportional_mb(pid: int) -> float:
+    """The proportional set of a process in MB, without pages of mapped files; 0.0 where that can't be read."""
+    parts: dict[str, int] = {}
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii", errors="replace") as file:
+            for line in file:
+                name, _, rest = line.partition(":")
+                if name.startswith("Pss"):
+                    parts[name] = int(rest.split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0.0
+    return (parts.get("Pss", 0) - parts.get("Pss_File", 0)) * 1024 / 1e6
 
 
 def resident_mb(pid: int) -> float:

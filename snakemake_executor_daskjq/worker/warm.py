@@ -19,6 +19,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 from typing import TYPE_CHECKING, NoReturn
 
 from .frames import HEADER, Frame, body_length, decode, encode
@@ -65,7 +66,8 @@ class WarmHost(Host):
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            os.environ[JOB_VARIABLE] = frame["id"]
+            os.environ.update(frame["env"], **{JOB_VARIABLE: frame["id"]})
+            tempfile.tempdir = os.environ.get("TMPDIR")  # the host has found its own already
         except BaseException as error:
             not_started(error)
         raise _InChild(frame)

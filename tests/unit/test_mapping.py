@@ -19,7 +19,7 @@ def request(runtime_s: int | None = None, pool: str | None = None, **wanted: int
 
 @pytest.mark.parametrize("name", GPU_NAMES)
 def test_all_names_of_gpus_mean_the_same(name: str) -> None:
-    assert amounts({"_cores": 1, name: 2})["gpu"] == 2
+    assert amounts({"_cores": 1, name: 2})["gpu_percent"] == 200
 
 
 def test_mem_mb_wins_over_mem() -> None:
@@ -43,7 +43,7 @@ def test_any_resources_map_to_whole_amounts_with_a_core(resources: dict[str, obj
 
 def test_what_fits_one_pool_is_feasible() -> None:
     check_feasible(request(cores=4, mem_mb=100), [LARGE, SMALL])
-    check_feasible(request(cores=1, gpu=1, runtime_s=3600), [SMALL, LARGE])
+    check_feasible(request(cores=1, gpu_percent=100, runtime_s=3600), [SMALL, LARGE])
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_what_fits_one_pool_is_feasible() -> None:
     [
         (request(cores=8), "cores", 8, 4),
         (request(cores=1, mem_mb=99000), "mem_mb", 99000, 64000),
-        (request(cores=1, gpu=2), "gpu", 2, 1),
+        (request(cores=1, gpu_percent=200), "gpu_percent", 200, 100),
         (request(cores=1, runtime_s=7200), "runtime", 7200, 3600),
         (request(cores=1, mem_mb=5000, pool="small"), "mem_mb", 5000, 4000),
         (request(cores=4, mem_mb=5000), "mem_mb", 5000, 4000),  # each pool lacks something else
@@ -62,7 +62,8 @@ def test_what_no_pilot_can_hold_is_named(wanted: Request, resource: str, amount:
         check_feasible(wanted, [SMALL, LARGE])
     error = caught.value
     assert (error.rule, error.resource, error.amount, error.largest_offer) == ("align", resource, amount, largest)
-    for part in ("align", resource, str(amount), str(largest)):
+    shown = ("gpu", "2", "1") if resource == "gpu_percent" else (resource, str(amount), str(largest))
+    for part in ("align", *shown):
         assert part in str(error)
 
 

@@ -37,7 +37,7 @@ def test_a_pool_by_flags() -> None:
     )
     (pool,) = config.pools
     assert pool.name == "main"
-    assert pool.amounts == {"cores": 16, "mem_mb": 64000, "gpu": 2, "licenses": 3, "disk_mb": 100000}
+    assert pool.amounts == {"cores": 16, "mem_mb": 64000, "gpu_percent": 200, "licenses": 3, "disk_mb": 100000}
     assert (pool.walltime_s, pool.max_pilots, pool.idle_timeout_s) == (14400, 5, 120.0)
     assert (pool.queue, pool.account, pool.directives, pool.prologue) == (
         "main",

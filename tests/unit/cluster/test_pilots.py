@@ -60,7 +60,7 @@ def script(system: str, setup: PilotSetup, **more: Any) -> str:
 def test_every_system_starts_our_pilot_with_what_the_pool_says(system: str, setup: PilotSetup) -> None:
     text = script(system, setup)
     assert "-m snakemake_executor_daskjq.worker.pilot tls://10.0.0.1:1 --name main-1" in text
-    assert "--resources cores=4,mem_mb=8000,gpu=2" in text
+    assert "--resources cores=4,mem_mb=8000,gpu_percent=200" in text
     assert "module load gcc" in text
     assert "PRIVATE KEY" not in text
 
@@ -100,7 +100,7 @@ def test_the_pilot_understands_its_own_command_line(system: str, setup: PilotSet
     options = worker_options(parser().parse_args(arguments))
     assert options["name"] == "main-1"
     assert options["nthreads"] == 4
-    assert options["resources"] == {"cores": 4.0, "mem_mb": 8000.0, "gpu": 2.0}
+    assert options["resources"] == {"cores": 4.0, "mem_mb": 8000.0, "gpu_percent": 200.0}
     assert options["memory_limit"] == "0"
     assert options["local_directory"] == "/scratch dir"
     assert options["security"].require_encryption is True

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 
 from snakemake_executor_daskjq.model.outcome import End, Outcome
-from snakemake_executor_daskjq.model.request import Launch
-from snakemake_executor_daskjq.worker import contexts
-from snakemake_executor_daskjq.worker.client import RuleHost
+from snakemake_executor_daskjq.model.request import Grant, Launch, Limits, WarmStart
+from snakemake_executor_daskjq.worker import client, contexts
+from snakemake_executor_daskjq.worker.client import RuleHost, _outcome
 from snakemake_executor_daskjq.worker.contexts import Hosts
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process control needs Linux")
@@ -115,6 +117,77 @@ def test_what_a_job_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+def limited(launch: Launch, limits: Limits = Limits.ENFORCE, runtime_s: int | None = None, **amounts: int) -> Launch:
+    return replace(launch, amounts=amounts, runtime_s=runtime_s, limits=limits)
+
+
+HUNGRY = f"{sys.executable} -c 'data = bytearray(300_000_000); import time; time.sleep({{}})'"
+
+
+def test_a_job_over_its_memory_is_ended_with_all_its_processes_and_neighbours_go_on(tmp_path: Path) -> None:
+    hungry = f"setsid {HUNGRY.format(300)} & echo $! > pid; wait"
+
+    async def body() -> tuple[Outcome, Outcome]:
+        async with host() as running:
+            jobs = [
+                running.run(limited(shell(tmp_path, hungry, "hungry"), mem_mb=100)),
+                running.run(limited(shell(tmp_path, "while [ ! -e go ]; do sleep 0.05; done", "other"), mem_mb=100)),
+            ]
+            first, second = map(asyncio.ensure_future, jobs)
+            outcome = await asyncio.wait_for(first, 20)
+            await asyncio.wait_for(gone(int((tmp_path / "pid").read_text())), 10)
+            (tmp_path / "go").touch()
+            return outcome, await asyncio.wait_for(second, 20)
+
+    outcome, neighbour = asyncio.run(body())
+    assert outcome.end is End.OUT_OF_MEMORY
+    assert re.fullmatch(r"out of memory: it used 3\d\d MB, more than its mem_mb of 100", outcome.reason())
+    assert outcome.peak_mem_mb > 300
+    assert neighbour.end is End.SUCCEEDED
+
+
+def test_a_job_that_will_not_go_when_it_is_over_its_runtime_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "RUNTIME_SLACK_S", 0.0)
+    outcome = run(limited(shell(tmp_path, "trap '' TERM; while :; do sleep 0.1; done"), runtime_s=1))
+    assert (outcome.end, outcome.signal_number) == (End.OVER_RUNTIME, signal.SIGKILL)
+    assert "longer than its runtime of 1 s" in outcome.reason()
+
+
+@pytest.mark.parametrize("limits", [Limits.WARN, Limits.OFF])
+def test_limits_may_warn_or_be_off(tmp_path: Path, limits: Limits) -> None:
+    outcome = run(limited(shell(tmp_path, HUNGRY.format(1.2)), limits, mem_mb=100))
+    assert outcome.end is End.SUCCEEDED
+    assert ("more than its mem_mb of 100" in outcome.warning) == (limits is Limits.WARN)
+
+
+def test_a_sigkill_that_the_kernel_sent_for_memory_is_told_from_any_other(tmp_path: Path) -> None:
+    """The kernel's kill is played: its count in the frame, and a real SIGKILL."""
+    launch = shell(tmp_path, "true")
+    frame = {
+        "status": -9,
+        "exceeded": "",
+        "figures": "",
+        "started_at": 0.0,
+        "ended_at": 1.0,
+        "cpu_s": 0.0,
+        "peak_mem_mb": 700.0,
+    }
+    kernel = _outcome({**frame, "oom_kills": 1}, launch, WarmStart.OFF, stopping=False)
+    other = _outcome({**frame, "oom_kills": 0}, launch, WarmStart.OFF, stopping=False)
+    ours = _outcome({**frame, "oom_kills": 1}, launch, WarmStart.OFF, stopping=True)
+    assert [outcome.end for outcome in (kernel, other, ours)] == [End.OUT_OF_MEMORY, End.FAILED, End.LOST]
+    assert "the kernel ended" in kernel.reason()
+
+
+def test_a_job_runs_on_the_cpus_it_was_granted(tmp_path: Path) -> None:
+    cpu = min(os.sched_getaffinity(0))
+    launch = shell(tmp_path, "grep Cpus_allowed_list /proc/self/status; echo $TMPDIR")
+    run(replace(launch, grant=Grant(cpus=(cpu,), env={"TMPDIR": "/some/where"})))
+    assert (tmp_path / "job.log").read_text() == f"Cpus_allowed_list:\t{cpu}\n/some/where\n"
+
+
 def test_many_jobs_at_a_time_each_end_once(tmp_path: Path) -> None:
     async def body() -> list[Outcome]:
         async with host() as running:
@@ -157,8 +230,8 @@ def test_when_the_host_dies_its_jobs_are_lost_and_gone(tmp_path: Path) -> None:
 
 
 PILOT = """
-import asyncio, sys
-from snakemake_executor_daskjq.model.request import Launch
+import asyncio, os, sys
+from snakemake_executor_daskjq.model.request import Grant, Launch
 from snakemake_executor_daskjq.worker import contexts
 from snakemake_executor_daskjq.worker.client import RuleHost
 from snakemake_executor_daskjq.worker.contexts import Hosts
@@ -166,7 +239,9 @@ from snakemake_executor_daskjq.worker.contexts import Hosts
 async def pilot():
     host = await RuleHost.start()
     print(host._process.pid, flush=True)
-    await host.run(Launch("job", (), (), ".", "log", "true", precommand=sys.argv[1]))
+    os.makedirs("scratch/1/full")
+    grant = Grant(tmpdir=os.path.abspath("scratch/1"))
+    await host.run(Launch("job", (), (), ".", "log", "true", precommand=sys.argv[1], grant=grant))
 
 asyncio.run(pilot())
 """
@@ -185,6 +260,7 @@ def test_when_the_pilot_is_killed_the_host_ends_its_jobs(tmp_path: Path) -> None
     asyncio.run(asyncio.wait_for(gone(job_pid), 10))
     asyncio.run(asyncio.wait_for(gone(host_pid), 10))
     assert (tmp_path / "ended").read_text() == "ended\n"
+    assert not (tmp_path / "scratch").exists()
 
 
 def test_one_cold_host_serves_a_pilot_until_it_dies(tmp_path: Path) -> None:
