@@ -150,7 +150,7 @@ class Grants:
             tmpdir = self._scratch.create()
             yield Grant(cpus, gpus, tmpdir, {"TMPDIR": tmpdir, **self._gpu_environment(gpus)})
         finally:
-            if tmpdir and not self._scratch.remove(tmpdir):
+            if tmpdir and not self._scratch.take_back(tmpdir):
                 asyncio.get_running_loop().run_in_executor(None, remove_tree, tmpdir)
             self._cores.give_back(cpus)
             if gpus:

@@ -11,16 +11,24 @@ from itertools import count
 
 
 class Scratch:
-    """A private folder (0700) for the pilot's jobs, made when the first one comes; one folder in it for each."""
+    """A private folder (0700) for the pilot's jobs, made when the first one comes; one folder in it for each.
+
+    A folder that its job left as it found it serves the next job: to make and to remove one costs the file
+    system more than all else that a pilot does for a short job.
+    """
 
     def __init__(self, parent: str | None) -> None:
         self._parent = parent
         self._root = ""
         self._serial = count(1)
+        self._untouched: list[str] = []
 
     def create(self) -> str:
-        """A new folder. Raises OSError."""
-        if not self._root:
+        """An empty folder. Raises OSError."""
+        if self._untouched and os.path.isdir(self._untouched[-1]):
+            return self._untouched.pop()
+        if not os.path.isdir(self._root):  # not made yet, or removed by somebody who cleans up
+            self._untouched.clear()
             if self._parent is not None:
                 os.makedirs(self._parent, exist_ok=True)
             self._root = tempfile.mkdtemp(prefix="daskjq-", dir=self._parent)
@@ -28,13 +36,15 @@ class Scratch:
         os.mkdir(path, 0o700)
         return path
 
-    def remove(self, path: str) -> bool:
-        """Remove a job's folder if it is empty, which takes no time; False where `remove_tree` has to."""
+    def take_back(self, path: str) -> bool:
+        """Keep a folder that its job left untouched; False where it has to be removed (`remove_tree`)."""
         try:
-            os.rmdir(path)
+            untouched = os.lstat(path).st_mode == stat.S_IFDIR | 0o700 and not os.listdir(path)
         except OSError:
             return False
-        return True
+        if untouched:
+            self._untouched.append(path)
+        return untouched
 
     def close(self) -> None:
         """Remove all of it."""

@@ -95,7 +95,11 @@ def test_a_jobs_folder_is_private_and_goes_with_the_job(tmp_path: Path) -> None:
             assert stat.S_IMODE(os.stat(left.tmpdir).st_mode) == 0o700
             assert stat.S_IMODE(os.stat(os.path.dirname(left.tmpdir)).st_mode) == 0o700
             Path(left.tmpdir, "left").touch()
-        assert not os.path.exists(empty.tmpdir)
+        async with grants.hold({"cores": 1}) as again:
+            assert again.tmpdir == empty.tmpdir
+            os.chmod(again.tmpdir, 0o777)
+        async with grants.hold({"cores": 1}) as private:
+            assert private.tmpdir != again.tmpdir
         while os.path.exists(left.tmpdir):
             await asyncio.sleep(0.01)  # a thread removes it
         grants.close()
@@ -115,12 +119,16 @@ def test_a_tree_is_removed_without_following_links_and_also_where_it_is_read_onl
     (tree / "link").symlink_to(outside)
     (tree / "closed" / "inner").chmod(0o500)
     (tree / "closed").chmod(0o500)
-    assert not scratch.remove(str(tree))
+    assert not scratch.take_back(str(tree))
     remove_tree(str(tree))
     assert not tree.exists()
 
     replaced = Path(scratch.create())
     replaced.rmdir()
+    replaced.symlink_to(tmp_path / "empty", target_is_directory=True)
+    (tmp_path / "empty").mkdir(mode=0o700)
+    assert not scratch.take_back(str(replaced))
+    replaced.unlink()
     replaced.symlink_to(outside)
     scratch.close()
     assert (outside / "kept").exists()

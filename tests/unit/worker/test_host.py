@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -321,3 +321,51 @@ def test_an_idle_host_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         await hosts.stop(0.2)
 
     asyncio.run(body())
+
+
+@pytest.fixture
+def small_control_group() -> Iterator[Path]:
+    """A control group of the kernel with 150 MB of memory."""
+    version_1 = Path("/sys/fs/cgroup/memory")
+    group = (version_1 if version_1.is_dir() else Path("/sys/fs/cgroup")) / f"daskjq-test-{os.getpid()}"
+    limit = "memory.limit_in_bytes" if version_1.is_dir() else "memory.max"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"can't make a control group: {error}")
+    try:
+        if not (group / limit).exists():
+            pytest.skip("the kernel's control groups here have no memory controller")
+        (group / limit).write_text("150000000")
+        yield group
+    finally:
+        group.rmdir()
+
+
+SMALL_PILOT = """
+import asyncio, os, sys
+from snakemake_executor_daskjq.model.request import Launch
+from snakemake_executor_daskjq.worker.client import RuleHost
+
+async def pilot():
+    host = await RuleHost.start()
+    outcome = await host.run(Launch("job", (), (), ".", "log", "true", precommand=sys.argv[1]))
+    print(outcome.end, outcome.reason(), sep=";")
+    await host.stop(0.1)
+
+asyncio.run(pilot())
+"""
+
+
+def test_what_the_kernel_ends_for_memory_is_told_as_that(tmp_path: Path, small_control_group: Path) -> None:
+    def enter() -> None:
+        (small_control_group / "cgroup.procs").write_text(str(os.getpid()))
+
+    # As Snakemake's own message in the job's log tells of the rule's command.
+    script = HUNGRY.format(5) + " || { echo returned non-zero exit status $?.; exit 1; }"
+    pilot = subprocess.run(
+        [sys.executable, "-c", SMALL_PILOT, script], cwd=tmp_path, capture_output=True, text=True, preexec_fn=enter
+    )
+    end, _, reason = pilot.stdout.partition(";")
+    assert end == "out_of_memory", pilot.stderr
+    assert reason.startswith("out of memory: the kernel ended a process of it")
