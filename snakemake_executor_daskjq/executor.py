@@ -24,17 +24,19 @@ from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_ar
 from . import mapping
 from .errors import DaskjqError
 from .journal import RunFolder
+from .migration import Translated, translate
 from .model.outcome import End, Outcome
 from .model.request import Launch, Request
 from .settings import ExecutorSettings, configure
 from .signals import RunSignals
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
     from .cluster.service import ClusterService
+    from .model.pool import Pool
 
 common_settings = CommonSettings(
     non_local_exec=True,
@@ -84,11 +86,15 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def run_jobs(self, jobs: Sequence[JobExecutorInterface]) -> None:
         """Take over all jobs of a scheduling round at once."""
         service = self._started_service()
-        requests = [self._request(job, service) for job in jobs]  # all, before the first is told as started
+        pools = service.pools
+        asked = [translate(dict(job.resources.items()), pools) for job in jobs]
+        # All requests, before the first is told as started.
+        requests = [self._request(job, own.resources, pools) for job, own in zip(jobs, asked, strict=True)]
+        self._warn_of_unmet(zip(jobs, asked, strict=True), pools)
         batch = []
-        for job, request in zip(jobs, requests, strict=True):
+        for job, request, own in zip(jobs, requests, asked, strict=True):
             self.run_job_pre(job)
-            launch = self._launch(job, request)
+            launch = self._launch(job, request, own.environment)
             info = SubmittedJobInfo(job)
             self._submitted[request.key] = (info, launch)
             self.report_job_submission(info)
@@ -191,18 +197,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     # -- job -> Request and Launch --------------------------------------------------------------------------
 
-    def _request(self, job: JobExecutorInterface, service: ClusterService) -> Request:
-        resources = dict(job.resources.items())
-        declared = {name for pool in service.pools for name in pool.others}
+    def _request(self, job: JobExecutorInterface, resources: dict[str, object], pools: Sequence[Pool]) -> Request:
+        declared = {name for pool in pools for name in pool.others}
         wanted = mapping.amounts(resources, declared - {"gpu"})
         if self._config.local:
             # As with Snakemake's own local execution: a rule may name more threads than there are.
-            wanted["cores"] = min(wanted["cores"], max(pool.amounts["cores"] for pool in service.pools))
-        for label in set(mapping.unmet_labels(resources, service.pools)) - self._warned:
-            self._warned.add(label)
-            self.warn(
-                f"rule {job.name} asks for {label}, which no pool gives: its jobs run on the pools that there are."
-            )
+            wanted["cores"] = min(wanted["cores"], max(pool.amounts["cores"] for pool in pools))
         try:
             request = Request(
                 key=f"{job.name}-{job.jobid}-{job.attempt}",
@@ -211,15 +211,27 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 attempt=job.attempt,
                 amounts=wanted,
                 runtime_s=mapping.runtime_s(resources),
-                pools=mapping.open_pools(job.name, resources, service.pools),
+                pools=mapping.open_pools(job.name, resources, pools),
                 priority=getattr(job, "priority", 0),
             )
-            mapping.check_feasible(request, service.pools)
+            mapping.check_feasible(request, pools)
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         return request
 
-    def _launch(self, job: JobExecutorInterface, request: Request) -> Launch:
+    def _warn_of_unmet(self, jobs: Iterable[tuple[JobExecutorInterface, Translated]], pools: Sequence[Pool]) -> None:
+        """One warning for all that is new: what jobs ask of Slurm that no pool gives."""
+        told = []
+        for job, own in jobs:
+            unmet = [f"{label}, which no pool gives" for label in mapping.unmet_labels(own.resources, pools)]
+            for words in (*unmet, *own.passed_over):
+                if words not in self._warned:
+                    self._warned.add(words)
+                    told.append(f"rule {job.name} asks for {words}")
+        if told:
+            self.warn("; ".join(told) + ". The jobs run on the pools that there are.")
+
+    def _launch(self, job: JobExecutorInterface, request: Request, environment: dict[str, str]) -> Launch:
         return Launch(
             key=request.key,
             common_argv=self._common_arguments,
@@ -228,7 +240,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             log_path=str(self._folder.job_log(request.rule, request.key).absolute()),
             python=self.get_python_executable(),
             precommand=self._precommand,
-            env=self._environment,
+            env={**self._environment, **environment},
             warm_start=self._config.warm_start,
             amounts=request.amounts,
             runtime_s=request.runtime_s,

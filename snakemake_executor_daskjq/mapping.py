@@ -10,8 +10,11 @@
 | `runtime` (minutes)                     |             | compared with the pilot's walltime              |
 | `daskjq_pool`                           |             | names the only pool that may run the job        |
 | `daskjq_labels`                         |             | opens pools that require these labels           |
-| `slurm_partition`, `slurm_account`,     |             | select the pools that run there; told where     |
-| `constraint`                            |             | none does (`unmet_labels`)                      |
+| `slurm_partition` and other `LABELS`    |             | select the pools that offer them; told where    |
+|                                         |             | none does (`unmet_labels`)                      |
+| `nodes`                                 |             | how many nodes a pilot must have                |
+
+What only the Slurm executor knows (`cpus_per_task`, `gres` and so on) is translated before, by `migration`.
 """
 
 from __future__ import annotations
@@ -31,7 +34,10 @@ if TYPE_CHECKING:
 
 _SHARE = re.compile(r"[0-9]*\.[0-9]{1,9}")
 
-LABELS = ("slurm_partition", "slurm_account", "constraint")
+LABELS = ("slurm_partition", "slurm_account", "constraint", "qos", "clusters", "reservation", "gpu_model")
+"""What selects the pools that offer it. All but the first three are offered by a pool's directives."""
+
+_SHORT = {"-p": "partition", "-A": "account", "-C": "constraint", "-q": "qos", "-M": "clusters"}
 GPU_NAMES = ("gpu", "gpus", "gpu_count", "nvidia_gpu")
 
 
@@ -49,7 +55,7 @@ def amounts(resources: Mapping[str, object], declared: Iterable[str] = ()) -> Am
     >>> amounts({"_cores": 1, "disk": "1 GiB"}, declared=["disk_mb"])
     {'cores': 1, 'disk_mb': 1074}
     """
-    wanted: Amounts = {"cores": max(1, _integer(resources.get("_cores")) or 1)}
+    wanted: Amounts = {"cores": max(1, integer(resources.get("_cores")) or 1)}
     mem_mb = _size_mb(resources, "mem")
     if mem_mb:
         wanted["mem_mb"] = mem_mb
@@ -59,7 +65,7 @@ def amounts(resources: Mapping[str, object], declared: Iterable[str] = ()) -> Am
             wanted["gpu_percent"] = gpu_percent
             break
     for name in declared:
-        amount = _size_mb(resources, "disk") if name == "disk_mb" else _integer(resources.get(name))
+        amount = _size_mb(resources, "disk") if name == "disk_mb" else integer(resources.get(name))
         if amount:
             wanted[name] = amount
     return wanted
@@ -111,6 +117,10 @@ def closed(rule: str, resources: Mapping[str, object], pool: Pool) -> str:
     >>> closed("map", {"daskjq_labels": "paid,fast"}, Pool("large", "slurm", labels=("paid", "fast")))
     ''
     """
+    nodes = integer(resources.get("nodes")) or 1
+    if nodes != pool.nodes:
+        plural = "s" * (pool.nodes > 1)
+        return f"its pilots have {pool.nodes} node{plural}, the job asks for {nodes}"
     if pool.rules and not any(fnmatchcase(rule, pattern) for pattern in pool.rules):
         return f"it is for the rules {', '.join(pool.rules)}"
     missing = set(pool.labels).difference(re.split(r"[\s,]+", str(resources.get("daskjq_labels") or "")))
@@ -131,14 +141,28 @@ def unmet_labels(resources: Mapping[str, object], pools: Iterable[Pool]) -> list
 
 
 def _offers(pool: Pool, label: str, value: object) -> bool:
-    """True if pilots of the pool run on that partition (any of several), account or kind of node."""
-    directives = dict(directive.removeprefix("--").partition("=")[::2] for directive in pool.directives)
+    """True if pilots of the pool run on that partition (any of several), account, kind of node, and so on."""
     key = label.removeprefix("slurm_")
-    own = {"partition": pool.queue, "account": pool.account, "constraint": pool.constraint}[key]
-    offered = own or directives.get(key) or ""
+    own = {"partition": pool.queue, "account": pool.account, "constraint": pool.constraint}.get(key)
+    directives = _directives(pool)
+    if label == "gpu_model":
+        words = " ".join(
+            [pool.constraint or "", *(directives.get(name, "") for name in ("constraint", "gres", "gpus"))]
+        )
+        return str(value) in re.split(r"[^A-Za-z0-9_.-]+", words)
+    offered = own or directives.get(key, "")
     if key == "partition":
         return not set(offered.split(",")).isdisjoint(str(value).split(",")) and bool(offered)
     return bool(offered) and str(value) == offered
+
+
+def _directives(pool: Pool) -> dict[str, str]:
+    """A Slurm pool's directives by their long names."""
+    found = {}
+    for directive in pool.directives:
+        name, _, value = re.sub(r"\s+", "=", directive.strip(), count=1).partition("=")
+        found[_SHORT.get(name, name.lstrip("-"))] = value.strip("'\" ")
+    return found
 
 
 def check_feasible(request: Request, pools: Iterable[Pool]) -> None:
@@ -169,7 +193,8 @@ def ruled_out(request: Request, pool: Pool) -> str:
     'cores=8 asked, its pilots have 4'
     """
     if not request.may_use(pool.name):
-        return closed(request.rule, {}, pool) if pool.rules else "the job asks for other pools, or lacks a label"
+        reason = closed(request.rule, {}, pool)
+        return reason if pool.rules and reason else "the job asks for other pools or nodes, or lacks a label"
     found = misfit(request, pool)
     if found is None:
         return ""
@@ -193,7 +218,7 @@ def _offer(pool: Pool, resource: str) -> int:
     return pool.amounts.get(resource, 0)
 
 
-def _integer(value: object) -> int | None:
+def integer(value: object) -> int | None:
     """An amount given as int, or as a string of digits (`resources: gpu="1"`); None for anything else."""
     if isinstance(value, int):  # bool included: gpu=True means one
         return int(value)
@@ -215,13 +240,13 @@ def _gpu_percent(value: object) -> int | None:
     if isinstance(value, str) and _SHARE.fullmatch(value.strip()):
         percent = int((Decimal(value.strip()) * 100).to_integral_value(ROUND_CEILING))
         return percent if percent <= 100 else -(-percent // 100) * 100
-    whole = _integer(value)
+    whole = integer(value)
     return None if whole is None else 100 * whole
 
 
 def _size_mb(resources: Mapping[str, object], name: str) -> int | None:
     """`{name}_mb`, or `{name}` as a size with a unit, in MB rounded up: a job never gets less than it asks."""
-    number = _integer(resources.get(f"{name}_mb"))
+    number = integer(resources.get(f"{name}_mb"))
     if number is not None:
         return number
     text = resources.get(name)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import mapping
 from .errors import DaskjqError
+from .migration import translate
 from .model.request import Request
 
 if TYPE_CHECKING:
@@ -84,15 +85,16 @@ def placement(asked: Asked, pools: Sequence[Pool]) -> tuple[str, bool]:
     if asked.local:
         return "runs beside Snakemake (localrules)", True
     declared = {name for pool in pools for name in pool.others} - {"gpu"}
-    amounts = mapping.amounts(asked.resources, declared)
+    own = translate(asked.resources, pools)
+    amounts = mapping.amounts(own.resources, declared)
     if all(pool.system == "local" for pool in pools):
         amounts["cores"] = min(amounts["cores"], max(pool.amounts["cores"] for pool in pools))
     wanted = ", ".join(f"{name}={amount}" for name, amount in amounts.items())
     try:
         request = Request(
             *("", 0, asked.rule, 1, amounts),
-            runtime_s=mapping.runtime_s(asked.resources),
-            pools=mapping.open_pools(asked.rule, asked.resources, pools),
+            runtime_s=mapping.runtime_s(own.resources),
+            pools=mapping.open_pools(asked.rule, own.resources, pools),
         )
         mapping.check_feasible(request, pools)
     except DaskjqError as error:

@@ -134,6 +134,16 @@ def gpus_of(gres: str) -> int:
     return total
 
 
+def gpu_model_of(gres: str) -> str:
+    """The model that generic resources name, or "".
+
+    >>> gpu_model_of("gpu:a100:4"), gpu_model_of("gpu:2"), gpu_model_of("gpu")
+    ('a100', '', '')
+    """
+    found = re.search(r"(?:^|,)gpu:([A-Za-z][^:,(]*)", gres)
+    return found.group(1) if found else ""
+
+
 def _count(word: str | None) -> int | None:
     """A whole number from 1, also as `4+`; None for UNLIMITED, N/A, 0 and anything else."""
     number = re.fullmatch(r"([0-9]{1,12})\+?", word or "")

@@ -98,6 +98,8 @@ def job_options(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
     }
     if pool.prologue:
         options["job_script_prologue"] = list(pool.prologue)
+    if pool.nodes > 1:
+        options["job_directives_skip"] = ["-n 1", "--cpus-per-task="]  # dask-jobqueue's own are for one task
     if directives := [*pool.directives, *_slurm_directives(pool)]:
         options["job_extra_directives"] = (
             dict(_key_value(line) for line in directives) if pool.system == "htcondor" else directives
@@ -118,6 +120,9 @@ def _slurm_directives(pool: Pool) -> list[str]:
     if pool.system != "slurm":
         return []
     directives = [f"--constraint={pool.constraint}"] if pool.constraint else []
+    if pool.nodes > 1:
+        # One task a core, on every node: what steps and MPI launchers find is the whole allocation.
+        directives += [f"--nodes={pool.nodes}", f"--ntasks-per-node={pool.cores}", "--cpus-per-task=1"]
     gpus = pool.others.get("gpu", 0)
     if gpus and not any("gpu" in line for line in pool.directives):
         directives.append(f"--gres=gpu:{gpus}")

@@ -90,6 +90,15 @@ def test_slurm_is_asked_for_gpus_and_features_unless_a_directive_does(setup: Pil
     assert "--gres=gpu:2" not in script("slurm", setup, directives=("--gpus=a100:2",))
 
 
+def test_a_pilot_of_several_nodes_holds_them_all(setup: PilotSetup) -> None:
+    header = [line for line in script("slurm", setup, nodes=3).splitlines() if line.startswith("#SBATCH")]
+    assert [line for line in header if "nodes" in line or "tasks" in line or "cpus" in line or "-n " in line] == [
+        "#SBATCH --nodes=3",
+        "#SBATCH --ntasks-per-node=4",
+        "#SBATCH --cpus-per-task=1",
+    ]
+
+
 @pytest.mark.filterwarnings("ignore:OAR Job memory")
 @pytest.mark.parametrize("system", [system for system in BATCH_SYSTEMS if system != "htcondor"])
 def test_the_pilot_understands_its_own_command_line(system: str, setup: PilotSetup) -> None:

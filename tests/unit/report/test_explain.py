@@ -81,7 +81,7 @@ def test_pilots_that_wait_or_fail_are_told_with_the_batch_systems_words() -> Non
     )
     lines = said(run_of(*waits), "1")
     assert "pool main: 1 of its pilots wait in the batch queue (Priority)." in lines
-    assert "pool short is ruled out: the job asks for other pools, or lacks a label." in lines
+    assert "pool short is ruled out: the job asks for other pools or nodes, or lacks a label." in lines
     assert "pool paid is ruled out: it is for the rules assemble*." in lines
     assert "main-1 (batch job 17) waits since 1 min 38 s: Priority." in lines
     failed = run_of(*waits, (5, events.PilotFailed("main-1", "invalid account", 1.0)))

@@ -1,0 +1,86 @@
+"""Rules of several nodes: a pilot holds an allocation of so many, and launchers reach them all."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from ..workflow import Workflow
+from .slurm import SlurmCluster
+
+PROGRAM = """\
+    #include <mpi.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+    int main(int argc, char **argv) {
+        int rank, size;
+        long sum, one;
+        MPI_Init(&argc, &argv);
+        MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+        MPI_Comm_size(MPI_COMM_WORLD, &size);
+        one = rank + 1;
+        MPI_Reduce(&one, &sum, 1, MPI_LONG, MPI_SUM, 0, MPI_COMM_WORLD);
+        printf("rank %d on %s\\n", rank, getenv("SLURMD_NODENAME"));
+        if (rank == 0) printf("%d ranks, sum %ld\\n", size, sum);
+        MPI_Finalize();
+        return 0;
+    }
+"""
+
+SNAKEFILE = """
+    localrules: compile
+    rule all:
+        input: "pi", "steps", "single"
+    rule compile:
+        input: "sum.c"
+        output: "sum"
+        shell: "mpicc -o {output} {input}"
+    rule pi:
+        input: "sum"
+        output: "pi"
+        resources: tasks=4, nodes=2, mpi="mpirun", mem_mb=500, runtime=3
+        shell: "{resources.mpi} -n {resources.tasks} ./{input} > {output}"
+    rule steps:
+        output: "steps"
+        resources: tasks=6, mpi="srun", mem_mb=500, runtime=3
+        shell: "{resources.mpi} -n {resources.tasks} sh -c 'echo $SLURMD_NODENAME' > {output}"
+    rule single:
+        output: "single"
+        resources: runtime=3
+        shell: "echo $SLURM_JOB_NUM_NODES > {output}"
+"""
+
+# The two virtual nodes are one host: its shared memory is not what ranks of different nodes may use.
+POOLS = """
+    defaults: {system: slurm, cores: 4, memory: 2GiB, walltime: 00:10:00, max_pilots: 1, idle_timeout: 5s}
+    pools:
+      one: {partition: main}
+      two:
+        nodes: 2
+        prologue:
+          - export OMPI_MCA_btl=tcp,self OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
+          - export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+"""
+
+
+def test_mpirun_and_srun_reach_all_nodes_of_the_pilot(workflow: Workflow, slurm: SlurmCluster) -> None:
+    if shutil.which("mpicc") is None or shutil.which("mpirun") is None:
+        pytest.fail("this test needs OpenMPI (Debian: openmpi-bin libopenmpi-dev)")
+    workflow.write(SNAKEFILE).write(PROGRAM, "sum.c").write(POOLS, "pools.yaml")
+    workflow.options = ("--daskjq-interface", "lo", "--daskjq-pools", "pools.yaml")
+    assert workflow.run("--jobs", "4", "--cores", "2") == 0, workflow.output[-3000:]
+    lines = workflow.read("pi").splitlines()
+    nodes = [line.split()[-1] for line in sorted(lines) if line.startswith("rank ")]
+    assert "4 ranks, sum 10" in lines
+    assert len(set(nodes)) == 2
+    assert sorted(map(nodes.count, set(nodes))) == [2, 2]
+    assert set(workflow.read("steps").split()) == set(nodes)  # six tasks: more than one node has
+    assert len(workflow.read("steps").split()) == 6
+    assert workflow.read("single") == "1\n"
+    pilots = {event["pilot"]: event["batch_id"] for event in workflow.journal("pilot_submitted")}
+    placed = {event["key"].partition("-")[0]: event["pilot"] for event in workflow.journal("job_placed")}
+    assert placed["pi"] == placed["steps"] != placed["single"]
+    record = slurm.run("scontrol", "--oneliner", "show", "job", pilots[placed["pi"]])
+    assert "NumNodes=2" in record
+    assert "NumCPUs=8" in record
