@@ -30,6 +30,17 @@ class SettingError(DaskjqError):
         return f"{place}: found {self.found!r}, allowed is {self.allowed}."
 
 
+def shown(resource: str, amount: int) -> str:
+    """An amount in the words that users ask with.
+
+    >>> shown("mem_mb", 500), shown("gpu_percent", 50), shown("runtime", 600)
+    ('mem_mb=500', 'gpu=0.5', 'runtime=600 seconds')
+    """
+    if resource == "gpu_percent":
+        return f"gpu={amount / 100:g}"
+    return f"{resource}={amount}" + (" seconds" if resource == "runtime" else "")
+
+
 class InfeasibleRequestError(DaskjqError):
     """No pilot of any pool can ever hold what a job asks for.
 
@@ -49,13 +60,10 @@ class InfeasibleRequestError(DaskjqError):
         self.largest_offer = largest_offer
 
     def __str__(self) -> str:
-        unit = {"runtime": " seconds"}.get(self.resource, "")
-        name, amount, offer = self.resource, f"{self.amount}", f"{self.largest_offer}"
-        if name == "gpu_percent":  # users ask in GPUs
-            name, amount, offer = "gpu", f"{self.amount / 100:g}", f"{self.largest_offer / 100:g}"
+        offer = shown(self.resource, self.largest_offer).partition("=")[2]
         return (
-            f"Rule {self.rule} asks for {name}={amount}{unit}, but the largest pilot offers "
-            f"{offer}{unit}. Lower the rule's request (--set-resources, --set-threads), or "
+            f"Rule {self.rule} asks for {shown(self.resource, self.amount)}, but the largest pilot offers "
+            f"{offer}. Lower the rule's request (--set-resources, --set-threads), or "
             f"start larger pilots ({_remedy(self.resource)})."
         )
 

@@ -24,7 +24,7 @@ from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from .errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError
+from .errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,7 +68,7 @@ def amounts(resources: Mapping[str, object], declared: Iterable[str] = ()) -> Am
         amount = _size_mb(resources, "disk") if name == "disk_mb" else integer(resources.get(name))
         if amount:
             wanted[name] = amount
-    return wanted
+    return {name: amount for name, amount in wanted.items() if amount > 0}
 
 
 def runtime_s(resources: Mapping[str, object]) -> int | None:
@@ -198,8 +198,8 @@ def ruled_out(request: Request, pool: Pool) -> str:
     found = misfit(request, pool)
     if found is None:
         return ""
-    unit = " s" if found[0] == "runtime" else ""
-    return f"{found[0]}={found[1]}{unit} asked, its pilots have {found[2]}{unit}"
+    name, amount, offer = found
+    return f"{shown(name, amount)} asked, its pilots have {shown(name, offer).partition('=')[2]}"
 
 
 def misfit(request: Request, pool: Pool) -> tuple[str, int, int] | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import mapping
-from .errors import DaskjqError
+from .errors import DaskjqError, shown
 from .migration import translate
 from .model.request import Request
 
@@ -89,7 +89,7 @@ def placement(asked: Asked, pools: Sequence[Pool]) -> tuple[str, bool]:
     amounts = mapping.amounts(own.resources, declared)
     if all(pool.system == "local" for pool in pools):
         amounts["cores"] = min(amounts["cores"], max(pool.amounts["cores"] for pool in pools))
-    wanted = ", ".join(f"{name}={amount}" for name, amount in amounts.items())
+    wanted = ", ".join(shown(name, amount) for name, amount in amounts.items())
     try:
         request = Request(
             *("", 0, asked.rule, 1, amounts),

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from ..errors import shown
 from ..mapping import ruled_out
 from ..model.pool import PilotState
 from ..policy.lifecycle import GIVE_UP_AFTER
@@ -60,7 +61,7 @@ def _told(run: Run, jobs: list[Job], now: float) -> Iterator[str]:
 
 def _waiting(run: Run, jobs: list[Job], now: float) -> Iterator[str]:
     request = jobs[0].request
-    wanted = ", ".join(f"{name}={amount}" for name, amount in request.amounts.items())
+    wanted = ", ".join(shown(name, amount) for name, amount in request.amounts.items())
     if request.runtime_s is not None:
         wanted += f", runtime {_span(request.runtime_s)}"
     names = f"{request.key}" if len(jobs) == 1 else f"{len(jobs)} jobs of rule {request.rule}"

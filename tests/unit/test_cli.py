@@ -50,8 +50,8 @@ def test_check_shows_each_script_and_where_rules_go(tmp_path: Path) -> None:
         "    #SBATCH --constraint=big",
         "rule a, 1 job: cores=2, mem_mb=50: runs in short (not large: it is for the rules b, c)",
         "rule all, 1 job: runs beside Snakemake (localrules)",
-        "rule b, 3 jobs: cores=1, mem_mb=100, runtime=20 min: runs in large (not short: runtime=1200 s asked, its "
-        "pilots have 300 s)",
+        "rule b, 3 jobs: cores=1, mem_mb=100, runtime=20 min: runs in large (not short: runtime=1200 seconds "
+        "asked, its pilots have 300 seconds)",
     ):
         assert line in checked.stdout.splitlines()
     assert "rule c, 1 job: cores=9, mem_mb=50: runs nowhere. Rule c asks for cores=9, but the largest" in checked.stdout

@@ -55,7 +55,7 @@ BUSY: tuple[tuple[float, Any], ...] = (
 def test_a_waiting_job_is_told_what_rules_pools_out_what_is_short_and_when_it_may_start() -> None:
     lines = said(run_of(*BUSY))
     assert "map-2 (cores=3, runtime 10 min): waiting since 1 min 39 s." in lines
-    assert "pool short is ruled out: runtime=600 s asked, its pilots have 300 s." in lines
+    assert "pool short is ruled out: runtime=600 seconds asked, its pilots have 300 seconds." in lines
     assert "pilot main-1: 1 of 4 cores free, 1 jobs run there." in lines
     assert "pool main: it has as many pilots as it may (max_pilots=1)." in lines
     assert "pool paid: no pilot is on its way" in lines
