@@ -117,6 +117,10 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metavar="HOST:PORT",
     )
 
+    def __post_init__(self) -> None:
+        if self.pools is not None:  # named before Snakemake goes to --directory
+            self.pools = self.pools.absolute()
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

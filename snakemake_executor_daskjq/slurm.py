@@ -15,6 +15,7 @@ The choice, for each partition that the user may use:
 from __future__ import annotations
 
 import grp
+import json
 import os
 import re
 import subprocess
@@ -92,14 +93,14 @@ def _output(command: tuple[str, ...]) -> str:
 def parse(partitions: str, nodes: str, groups: Collection[str], account: str | None) -> list[Partition]:
     """What the two commands said. Lines and words that make no sense are passed over."""
     kinds: dict[str, dict[tuple[int, int, int], int]] = {}
-    for line in nodes.splitlines():
+    for line in _lines(nodes):
         columns = [column.strip() for column in line.split("|")]
         if len(columns) == 5 and (cores := _count(columns[1])) and (memory := _count(columns[2])):
             of = kinds.setdefault(columns[0], {})
             kind = (cores, memory, gpus_of(columns[3]))
             of[kind] = of.get(kind, 0) + (_count(columns[4]) or 0)
     found = []
-    for line in partitions.splitlines():
+    for line in _lines(partitions):
         words = dict(re.findall(r"(\w+)=(\S*)", line))
         name = words.get("PartitionName")
         if not name or name not in kinds:
@@ -118,6 +119,11 @@ def parse(partitions: str, nodes: str, groups: Collection[str], account: str | N
             )
         )
     return sorted(found, key=lambda partition: not partition.default)
+
+
+def _lines(text: str) -> list[str]:
+    """Lines without control characters: words of theirs are shown and written."""
+    return ["".join(char for char in line if char.isprintable()) for line in text.splitlines()]
 
 
 def gpus_of(gres: str) -> int:
@@ -236,7 +242,14 @@ def _exceeds(pool: Pool, other: Pool) -> bool:
 def usable(partitions: Iterable[Partition]) -> list[Pool]:
     """The pools of all partitions that the user may use: the first of each, then what exceeds them."""
     chosen = [shapes(partition) for partition in partitions if not partition.barred]
-    return [pool for pools in chosen for pool in pools[:1]] + [pool for pools in chosen for pool in pools[1:]]
+    pools = [pool for pools in chosen for pool in pools[:1]] + [pool for pools in chosen for pool in pools[1:]]
+    named: dict[str, Pool] = {}
+    for pool in pools:
+        name = pool.name
+        while name in named:  # partitions `a.b` and `a_b`
+            name += "_"
+        named[name] = replace(pool, name=name)
+    return list(named.values())
 
 
 def none_usable(partitions: Iterable[Partition], queue: str | None = None) -> NoReturn:
@@ -254,7 +267,7 @@ def pools_file(partitions: Iterable[Partition]) -> str:
         walltime_s = pool.walltime_s or 0
         lines += [
             f"  {pool.name}:",
-            f"    partition: {pool.queue}",
+            f"    partition: {json.dumps(pool.queue)}",
             f"    cores: {pool.cores}",
             f"    memory: {pool.mem_mb}MB",
             *([f"    gpus: {pool.others['gpu']}"] if "gpu" in pool.others else []),

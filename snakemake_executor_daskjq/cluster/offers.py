@@ -66,16 +66,20 @@ def _configured(pool: Pool) -> dict[str, Any]:
 def _stated(pool: Pool, configured: dict[str, Any]) -> Pool:
     cores = pool.cores or configured["cores"]
     if cores is None:
-        raise SettingError("cores", None, f"a whole number from 1 (needed by pool {pool.name})")
+        raise SettingError("cores", None, "a whole number from 1", _place("cores", pool))
     mem_mb = pool.mem_mb
     if mem_mb is None and configured["memory"] is None:
-        raise SettingError("memory", None, f"a size such as 64GB (needed by pool {pool.name})")
+        raise SettingError("memory", None, "a size such as 64GB", _place("memory", pool))
     if mem_mb is None:
         mem_mb = parse_bytes(configured["memory"]) // 10**6
     walltime_s = pool.walltime_s
     if walltime_s is None and configured["walltime"]:
         walltime_s = round(seconds("walltime", str(configured["walltime"])))
     return replace(pool, cores=int(cores), mem_mb=mem_mb, walltime_s=walltime_s)
+
+
+def _place(key: str, pool: Pool) -> str:
+    return f"--daskjq-{key}, or {key} of pool {pool.name} in the pools file"
 
 
 def _discovered(pool: Pool) -> list[Pool]:

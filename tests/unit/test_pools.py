@@ -104,6 +104,19 @@ def test_options_and_a_file_with_one_pool_mean_the_same(tmp_path: Path) -> None:
     assert set(POOL_OPTIONS) <= set(KEYS)
 
 
+def test_the_readmes_example_and_the_example_profile_are_read(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    example = (root / "README.md").read_text().partition("```yaml\n# pools.yaml")[2].partition("```")[0]
+    assert [pool.name for pool in read(written(tmp_path, f"#{example}"))] == ["short", "large", "gpu"]
+    stated = {key for key in KEYS if f" {key}: " in example} | {"queue"}
+    assert stated == set(KEYS)
+    assert [pool.name for pool in read(root / "workflows/profiles/slurm-pools/profile.yaml")] == [
+        "short",
+        "main",
+        "whole",
+    ]
+
+
 def test_a_profile_may_carry_its_pools(tmp_path: Path) -> None:
     text = "executor: daskjq\njobs: 100\ndaskjq-pools: config.yaml\npools:\n  here:\n    system: local\n"
     (pool,) = read(written(tmp_path, text))

@@ -87,7 +87,7 @@ def test_the_written_file_is_a_pools_file(tmp_path: Path) -> None:
     assert "# Left out: partition secret, because it is for the groups spies." in path.read_text()
 
 
-names = st.sampled_from(["main", "gpu", "9x", "a.b"])
+names = st.sampled_from(["main", "main_node", "gpu", "9x", "a.b", "a_b", "null"])
 words = st.one_of(
     st.text(max_size=8), st.integers(0, 10**6).map(str), st.sampled_from(["UNLIMITED", "N/A", "4+", "1-00:00:00"])
 )
@@ -115,6 +115,20 @@ def test_whatever_slurm_says_pilots_fit_its_nodes(partitions: str, nodes: str) -
                 and pool.others.get("gpu", 0) <= kind.gpus
                 for kind in partition.kinds
             )
+
+
+@given(
+    st.lists(st.one_of(partition_lines, st.text())).map("\n".join),
+    st.lists(st.one_of(node_lines, st.text())).map("\n".join),
+)
+def test_whatever_slurm_says_the_written_file_has_the_same_pools(
+    tmp_path_factory: pytest.TempPathFactory, partitions: str, nodes: str
+) -> None:
+    found = slurm.parse(partitions, nodes, [], None)
+    path = tmp_path_factory.getbasetemp() / "written.yaml"
+    path.write_text(slurm.pools_file(found))
+    if pools := slurm.usable(found):
+        assert list(read(path)) == pools
 
 
 def test_without_slurm_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
