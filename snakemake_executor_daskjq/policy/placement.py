@@ -4,161 +4,164 @@ Late binding: a job stays in our own queue until a live pilot has room for it. D
 a worker whose *total* supply fits, so that early pilots pile up work and late ones idle (distributed's
 `is_rootish` and `valid_workers`).
 
-Covers vector fit over all consumables, walltime, priorities and pinned pools. Does not cover reservations
-for wide jobs: a wide job waits until enough cores happen to be free.
+Covers vector fit over all consumables, walltime, priorities, allowed pools, and holds that keep a stream of
+small jobs from starving a large one (EASY backfill: Lifka 1995, "The ANL/IBM SP scheduling system"). A round
+costs by the pilots that have gained room since the last one and by the kinds of jobs that wait, not by jobs.
 """
 
 from __future__ import annotations
 
-import heapq
-from dataclasses import dataclass, field
-from itertools import count
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-    from ..model.request import Amounts, Request, Shape
+    from ..model.request import Request
+    from .queue import Group, ReadyQueue
+    from .rooms import Ledger, Room
+
+HOLD_AFTER_S = 30.0
+"""A job that only a smaller one stands in the way of gets a pilot held after this time, however little is known."""
+
+ROOMS_A_HOLD = 8
+"""At most one pilot in so many (and one in all cases) is held at a time, so that holds cost little."""
+
+HOLD_RETRY_S = 1.0
+"""A hold that could not be made is tried again after this time."""
+
+LOOKED_AT = 16
+"""So many pilots, the emptiest ones, are looked at for a hold."""
 
 
-@dataclass(slots=True)
-class Room:
-    """What is left on one pilot: the ledger's row.
+def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, Room]]:
+    """Take every job that may start now out of `ready`, book it in its room, and say where it goes.
 
-    `free` never falls below zero; `ends_at` (seconds since the epoch) is when the pilot's walltime is over,
-    None where it has none. A stated runtime may reach `slack_s` beyond that: it is an upper bound, and without
-    slack a job as long as the walltime would fit no pilot, for a little of it is always gone already.
+    Kinds of jobs come in the order of `ReadyQueue.ranked`. Best fit: the pilot with the fewest free cores that
+    still holds the job, so that others stay whole for wide jobs and idle ones can end; among equals the one
+    that ran this rule last. Within a kind, the largest memory that fits.
     """
-
-    pilot: str
-    pool: str
-    free: Amounts
-    ends_at: float | None = None
-    slack_s: float = 0.0
-
-    def can_end(self, request: Request, now: float) -> bool:
-        """True if the job can end before the pilot does.
-
-        >>> from snakemake_executor_daskjq.model.request import Request
-        >>> room = Room("main-1", "main", {"cores": 4}, ends_at=1000.0, slack_s=60.0)
-        >>> job = Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600)
-        >>> room.can_end(job, now=460.0), room.can_end(job, now=461.0)
-        (True, False)
-        """
-        if self.ends_at is None or request.runtime_s is None:
-            return True
-        return now + request.runtime_s <= self.ends_at + self.slack_s
-
-    def fits(self, request: Request, now: float) -> bool:
-        """True if every amount is free and the job can end before the pilot does.
-
-        >>> from snakemake_executor_daskjq.model.request import Request
-        >>> room = Room("main-1", "main", {"cores": 4, "mem_mb": 8000}, ends_at=1000.0)
-        >>> room.fits(Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600), now=300.0)
-        True
-        >>> room.fits(Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600), now=500.0)
-        False
-        """
-        if not request.may_use(self.pool) or not self.can_end(request, now):
-            return False
-        return all(amount <= self.free.get(name, 0) for name, amount in request.amounts.items())
-
-    def take(self, amounts: Amounts) -> None:
-        """Book `amounts`. Raises ValueError where that would promise more than is free."""
-        for name, amount in amounts.items():
-            if amount > self.free.get(name, 0):
-                raise ValueError(f"{self.pilot}: {name}={amount} asked, {self.free.get(name, 0)} free")
-        for name, amount in amounts.items():
-            self.free[name] -= amount
-
-    def give_back(self, amounts: Amounts) -> None:
-        for name, amount in amounts.items():
-            self.free[name] += amount
-
-
-@dataclass(slots=True)
-class ReadyQueue:
-    """Waiting jobs, grouped by shape, so that a round costs by shapes and not by jobs.
-
-    Within a shape, higher priority first, then first come, first served.
-    """
-
-    _shapes: dict[Shape, list[tuple[int, int, Request]]] = field(default_factory=dict)
-    _serial: count[int] = field(default_factory=count)
-    _length: int = 0
-
-    def push(self, request: Request) -> None:
-        heap = self._shapes.setdefault(request.shape, [])
-        heapq.heappush(heap, (-request.priority, next(self._serial), request))
-        self._length += 1
-
-    def pop(self, shape: Shape) -> Request:
-        heap = self._shapes[shape]
-        request = heapq.heappop(heap)[2]
-        if not heap:
-            del self._shapes[shape]
-        self._length -= 1
-        return request
-
-    def head(self, shape: Shape) -> Request | None:
-        heap = self._shapes.get(shape)
-        return heap[0][2] if heap else None
-
-    def heads(self) -> list[tuple[Shape, Request]]:
-        """The first job of each shape: higher priority first, then more cores, then more memory, then age."""
-
-        def rank(item: tuple[Shape, tuple[int, int, Request]]) -> tuple[int, int, int, int]:
-            minus_priority, serial, request = item[1]
-            return (
-                minus_priority,
-                -request.amounts.get("cores", 0),
-                -request.amounts.get("mem_mb", 0),
-                serial,
-            )
-
-        ranked = sorted(((shape, heap[0]) for shape, heap in self._shapes.items()), key=rank)
-        return [(shape, head[2]) for shape, head in ranked]
-
-    def shapes(self) -> Iterator[tuple[Request, int]]:
-        """One job of each shape, and how many wait."""
-        for heap in self._shapes.values():
-            yield heap[0][2], len(heap)
-
-    def clear(self) -> list[Request]:
-        """Take all out."""
-        requests = [entry[2] for heap in self._shapes.values() for entry in sorted(heap, key=lambda e: e[:2])]
-        self._shapes.clear()
-        self._length = 0
-        return requests
-
-    def __len__(self) -> int:
-        return self._length
-
-
-def place(ready: ReadyQueue, rooms: Iterable[Room], now: float) -> list[tuple[Request, str]]:
-    """Take every job that fits somewhere now out of `ready`, book it in its room, and say where it goes.
-
-    Best fit: the pilot with the fewest free cores that still holds the job, so that others stay whole for
-    wide jobs and idle ones can end. A shape that fits nowhere is passed over; its cost does not depend on
-    how many jobs of it wait.
-    """
-    rooms = list(rooms)
-    placed: list[tuple[Request, str]] = []
-    blocked: set[Shape] = set()
-    while True:
-        open_heads = [(shape, head) for shape, head in ready.heads() if shape not in blocked]
-        if not open_heads:
-            return placed
-        shape, head = open_heads[0]
-        # As long as the priority stays the same this shape leads: fill on without ranking all shapes anew.
-        following: Request | None = head
-        while following is not None and following.priority == head.priority:
-            fitting = [room for room in rooms if room.fits(head, now)]
-            if not fitting:
-                blocked.add(shape)
+    placed: list[tuple[Request, Room]] = []
+    gained = ledger.take_gained()
+    most_cores = max((room.free["cores"] for room in gained), default=0)
+    for group in ready.ranked(now):
+        if (group.is_stuck and group.cores > most_cores) or not group.waiting:
+            continue
+        before = len(placed)
+        for room in _rooms_for(group, gained, ledger):
+            while group.waiting and (index := group.fitting(room, now)) is not None:
+                if not _is_open(room, group, group.waiting[index][3], ready, ledger, now):
+                    break
+                request = ready.take(group, index)
+                ledger.book(room, request, math.inf if group.expected_s is None else now + group.expected_s)
+                group.last_pilot = room.pilot
+                placed.append((request, room))
+                if room.hold is not None and room.hold.group is group:
+                    ledger.release(room)
+            if not group.waiting:
                 break
-            room = min(fitting, key=lambda room: (room.free.get("cores", 0), room.pilot))
-            request = ready.pop(shape)
-            room.take(request.amounts)
-            placed.append((request, room.pilot))
-            following = ready.head(shape)
+        if group.waiting:
+            group.mark_stuck()
+        if len(placed) > before:
+            most_cores = max((room.free["cores"] for room in gained), default=0)
+    return placed
+
+
+def may_start_ahead(request: Request, room: Room, ready: ReadyQueue) -> bool:
+    """False where one more job of this shape at the pilot could keep a larger one from ever finding room."""
+    return room.hold is None and not any(
+        group.is_stuck and group.priority >= request.priority and _could_ever(group, room)
+        for group in ready.groups()
+        if group.wider_than(request)
+    )
+
+
+def _rooms_for(group: Group, gained: list[Room], ledger: Ledger) -> Iterable[Room]:
+    if not group.is_stuck:
+        return ledger.candidates(group)
+    # Nothing had room for it: only what has gained some since can.
+    return sorted(
+        (room for room in gained if room.free["cores"] >= group.cores),
+        key=lambda room: (room.free["cores"], room.pilot != group.last_pilot, room.pilot),
+    )
+
+
+def _is_open(room: Room, group: Group, request: Request, ready: ReadyQueue, ledger: Ledger, now: float) -> bool:
+    """True unless `room` is held, or is to be held from now on, for a larger job that `request` would delay."""
+    if ledger.holds < max(1, len(ledger) // ROOMS_A_HOLD):
+        for larger in ready.groups():
+            if (
+                larger.is_stuck
+                and larger is not group
+                and now >= larger.hold_not_before
+                and larger.priority >= group.priority
+                and larger.wider_than(request)
+                and _could_ever(larger, room)
+            ):
+                _hold_for(larger, group, room, ledger, now)
+    hold = room.hold
+    if hold is None or hold.group is group:
+        return True
+    if not hold.group.waiting or not room.could_end(hold.group, now):
+        ledger.release(room)
+        return True
+    ends_in_time = group.expected_s is not None and now + group.expected_s <= hold.until
+    return ends_in_time or _fits_beside(request, hold.group, room, hold.until)
+
+
+def _could_ever(group: Group, room: Room) -> bool:
+    """True if the group's first job would fit an empty `room`."""
+    head = group.head
+    return head.may_use(room.pool) and all(n <= room.capacity.get(name, 0) for name, n in head.amounts.items())
+
+
+def _hold_for(larger: Group, smaller: Group, room: Room, ledger: Ledger, now: float) -> None:
+    """Hold a pilot for `larger`, if that is due and none is held yet; `smaller` is about to start in `room`.
+
+    The pilot where enough is expected to be free first. Where that is unknown, or `smaller` goes before
+    `larger` by rank, only a job that has waited long gets one.
+    """
+    aged = now - larger.waiting[0][2] >= HOLD_AFTER_S
+    if larger.holds >= len(larger.waiting) or (not aged and smaller.rank < larger.rank):
+        return
+    larger.hold_not_before = now + HOLD_RETRY_S
+    options = [
+        (_ready_at(larger, candidate, now), candidate)
+        for candidate in [room, *ledger.emptiest(larger, LOOKED_AT)]
+        if candidate.hold is None and _could_ever(larger, candidate)
+    ]
+    options = [
+        (ready_at, candidate)
+        for ready_at, candidate in options
+        if (aged or ready_at < math.inf) and candidate.could_end(larger, ready_at if ready_at < math.inf else now)
+    ]
+    if options:
+        ready_at, chosen = min(options, key=lambda option: (option[0], -option[1].free["cores"], option[1].pilot))
+        # Where nothing is known, nothing more goes there until enough is free.
+        ledger.hold(chosen, larger, ready_at if ready_at < math.inf else now)
+
+
+def _ready_at(group: Group, room: Room, now: float) -> float:
+    """When the group's first job is expected to fit `room`, seconds since the epoch; inf where that is unknown."""
+    missing = {name: n - room.free.get(name, 0) for name, n in group.head.amounts.items()}
+    if all(n <= 0 for n in missing.values()):
+        return now
+    for ends_at, amounts in sorted(room.bookings.values(), key=lambda booking: booking[0]):
+        for name in missing:
+            missing[name] -= amounts.get(name, 0)
+        if all(n <= 0 for n in missing.values()):
+            return max(ends_at, now)
+    return math.inf
+
+
+def _fits_beside(request: Request, group: Group, room: Room, at: float) -> bool:
+    """True if `request` and the group's first job fit `room` together with all that still runs at `at`."""
+    left = dict(room.capacity)
+    for ends_at, amounts in room.bookings.values():
+        if ends_at > at:
+            for name, amount in amounts.items():
+                left[name] -= amount
+    return all(
+        request.amounts.get(name, 0) + group.head.amounts.get(name, 0) <= left.get(name, 0)
+        for name in {*request.amounts, *group.head.amounts}
+    )

@@ -1,29 +1,47 @@
 """How many more pilots of each pool to ask for now.
 
-A greedy estimate: enough pilots that the queued work keeps each of them busy for a while, never more than
-could all work at the same time, never more than the pool's limit. Short jobs therefore share few pilots,
-and long ones get as many as they can use. Pilots that wait in the batch queue count as if they ran.
+The model, in units of pilots and for one span of time ahead (`SPAN_S`): a waiting job needs of each resource
+`min(expected_s, SPAN_S) / SPAN_S / (how many such jobs a pilot holds by that resource)`. A pilot offers 1 of each;
+one that runs offers what its jobs leave free within the span, one near its end only the time that it has left.
+Short jobs therefore share few pilots, and long ones get as many as they can use at the same time. Work that is
+not covered ends later, and costs `LATE` times what a pilot's time for it would: so a pilot is requested as soon
+as a tenth of it would be used, and not for less while others run.
+
+`objective` prices an answer. `plan` gives the greedy one, and an integer program's (PuLP, imported only then)
+where that is better: which pool is best for which job is open as soon as some job fits several.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..mapping import misfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ..model.pool import Pool
-    from ..model.request import Request
+    from ..model.request import Amounts, Request
 
 SPAN_S = 300.0
 """A pilot is worth its batch job if it has at least this much to do."""
 
 UNKNOWN_RUNTIME_S = 30.0
-"""Assumed for a rule of which no job has ended yet and that states no runtime."""
+"""Assumed for a rule of which nothing is known."""
+
+LATE = 10.0
+"""What work that no pilot covers costs, in prices of a pilot's time for it."""
+
+SOLVE_S = 0.5
+"""The integer program's limit; the best answer by then, or the greedy one, is taken."""
+
+MOST_DEMANDS = 200
+"""With more kinds of work than this the greedy answer has to do: the program would take too long."""
+
+TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,49 +53,113 @@ class Demand:
     expected_s: float
 
 
-def plan(
-    demands: Iterable[Demand],
-    pools: Iterable[Pool],
-    running: Mapping[str, int],
-    coming: Mapping[str, int],
-    ending: Mapping[str, int],
-) -> dict[str, int]:
-    """How many pilots to request, by pool name; pools that need none are left out.
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The pilots of one pool, and how many more there may be.
 
-    Parameters
+    Attributes
     ----------
-    demands : the waiting jobs.
-    pools : completed pools; a job counts for the first that can hold it.
-    running : connected pilots by pool, on which some of these jobs could still end.
-    coming : pilots requested or in the batch queue, by pool.
-    ending : connected pilots with too little walltime left for these jobs; they count for the limit only.
+    running : connected pilots on which some of the waiting jobs could still end.
+    coming : pilots requested or in the batch queue.
+    ending : connected pilots with too little walltime left for the waiting jobs; they count for the limit only.
+    free : what running pilots offer within the span, in pilots, by resource; None for all of it.
+    submissions_left : how many may be requested now: a pool that fails to start is left alone for a while,
+        and so is a batch system that has been asked often.
     """
-    pools = tuple(pools)
-    at_once = dict.fromkeys((pool.name for pool in pools), 0.0)  # pilots that the jobs would fill side by side
-    worth_s = dict.fromkeys((pool.name for pool in pools), 0.0)  # seconds that they would keep one pilot full
-    for demand in demands:
-        pool = pool_for(demand.request, pools)
-        if pool is not None:
-            share = demand.jobs / jobs_per_pilot(demand.request, pool)
-            at_once[pool.name] += share
-            worth_s[pool.name] += share * demand.expected_s
-    wanted: dict[str, int] = {}
-    for pool in pools:
-        alive = running.get(pool.name, 0) + coming.get(pool.name, 0)
-        # Running pilots are full (else these jobs would not wait) but come free in time: they count against
-        # what is worthwhile, not against what could work at once.
-        worthwhile = math.ceil(worth_s[pool.name] / SPAN_S) - alive
-        useful = math.ceil(at_once[pool.name]) - coming.get(pool.name, 0)
-        needed = 1 if at_once[pool.name] > 0 and alive == 0 else 0
-        more = min(max(min(worthwhile, useful), needed), pool.max_pilots - alive - ending.get(pool.name, 0))
-        if more > 0:
-            wanted[pool.name] = more
-    return wanted
+
+    pool: Pool
+    running: int = 0
+    coming: int = 0
+    ending: int = 0
+    free: Mapping[str, float] | None = None
+    submissions_left: int = 10**6
+
+    @property
+    def most(self) -> int:
+        """How many more may be requested under all limits."""
+        pool = self.pool
+        left = pool.max_pilots - self.running - self.coming - self.ending
+        if pool.max_queued is not None:
+            left = min(left, pool.max_queued - self.coming)
+        return max(0, min(left, self.submissions_left))
+
+    def offered(self, resource: str) -> float:
+        """Pilots' worth of a resource within the span, without new pilots."""
+        return self.coming + (self.running if self.free is None else self.free.get(resource, 0.0))
+
+    @property
+    def price(self) -> float:
+        """Of one pilot for one span; what most jobs don't ask for makes it a little dearer."""
+        pool = self.pool
+        per_hour = float(pool.amounts["cores"]) if pool.cost_per_hour is None else pool.cost_per_hour
+        return max(TINY, per_hour * (1 + 0.01 * len(pool.others))) * SPAN_S / 3600
 
 
-def pool_for(request: Request, pools: Iterable[Pool]) -> Pool | None:
-    """The first pool whose pilots can hold the request."""
-    return next((pool for pool in pools if request.may_use(pool.name) and not misfit(request, pool)), None)
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The answer.
+
+    Attributes
+    ----------
+    more : how many pilots to request, by pool; pools that need none are left out.
+    method : `greedy` or `program`.
+    objective : its price by `objective`.
+    gap : by which share of it, at most, a better answer could be cheaper; None where that is not known.
+    seconds : what finding it took.
+    """
+
+    more: dict[str, int]
+    method: str = "greedy"
+    objective: float = 0.0
+    gap: float | None = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Demands that nothing tells apart for the planner, as shares of a pilot.
+
+    `shares` has, for each usable pool (an index), what all of it needs of each resource, in pilots; `late` is what
+    it costs to leave all of it uncovered.
+    """
+
+    shares: Mapping[int, Mapping[str, float]]
+    late: float
+
+
+@dataclass(slots=True)
+class _Left:
+    """What is still to be had while work is assigned."""
+
+    offered: list[dict[str, float]] = field(default_factory=list)
+
+
+def plan(demands: Iterable[Demand], supplies: Sequence[Supply], *, program: bool = True) -> Plan:
+    """How many pilots to request.
+
+    With `program` False only the greedy answer is made, which takes milliseconds; `gap` then tells whether the
+    program could find a better one.
+    """
+    started = time.perf_counter()
+    work = _digest(demands, supplies)
+    least = _least(work, supplies)
+    more = _greedy(work, supplies, least)
+    price, method = _price(more, work, supplies), "greedy"
+    bound = _bound(work, supplies, least)
+    if program and (bound is None or bound < price * (1 - 1e-6)) and len(work) <= MOST_DEMANDS:
+        answer = _program(work, supplies, least)
+        if answer is not None:
+            better, bound = answer
+            if (cheaper := _price(better, work, supplies)) < price * (1 - 1e-6):
+                more, price, method = better, cheaper, "program"
+    gap = None if bound is None else max(0.0, 1 - bound / price) if price > TINY else 0.0
+    wanted = {supply.pool.name: n for supply, n in zip(supplies, more, strict=True) if n}
+    return Plan(wanted, method, price, gap, time.perf_counter() - started)
+
+
+def objective(more: Mapping[str, int], demands: Iterable[Demand], supplies: Sequence[Supply]) -> float:
+    """The price of requesting `more`: what the pilots cost in a span, and `LATE` times what stays uncovered."""
+    return _price([more.get(supply.pool.name, 0) for supply in supplies], _digest(demands, supplies), supplies)
 
 
 def jobs_per_pilot(request: Request, pool: Pool) -> int:
@@ -89,5 +171,179 @@ def jobs_per_pilot(request: Request, pool: Pool) -> int:
     >>> jobs_per_pilot(Request("a", 1, "a", 1, {"cores": 2, "mem_mb": 16000}), pool)
     4
     """
-    offers = pool.amounts
-    return max(1, min(offers.get(name, 0) // amount for name, amount in request.amounts.items() if amount))
+    return min(_counts(request.amounts, pool.amounts).values())
+
+
+def _counts(amounts: Amounts, offers: Amounts) -> dict[str, int]:
+    return {name: max(1, offers.get(name, 0) // amount) for name, amount in amounts.items() if amount}
+
+
+def _digest(demands: Iterable[Demand], supplies: Sequence[Supply]) -> list[Work]:
+    """Demands as shares of pilots, like ones together, the hardest to please first."""
+    spans: dict[tuple[tuple[int, tuple[tuple[str, int], ...]], ...], float] = {}
+    for demand in demands:
+        request = demand.request
+        usable = tuple(
+            (index, tuple(sorted(_counts(request.amounts, supply.pool.amounts).items())))
+            for index, supply in enumerate(supplies)
+            if request.may_use(supply.pool.name) and not misfit(request, supply.pool)
+        )
+        if usable:
+            seconds = max(TINY, min(demand.expected_s, SPAN_S))
+            spans[usable] = spans.get(usable, 0.0) + demand.jobs * seconds / SPAN_S
+    work = []
+    for usable, span in spans.items():
+        shares = {index: {name: span / count for name, count in counts} for index, counts in usable}
+        late = LATE * min(supplies[index].price * max(needs.values()) for index, needs in shares.items())
+        work.append(Work(shares, late))
+    return sorted(work, key=lambda item: (len(item.shares), -item.late))
+
+
+def _least(work: Sequence[Work], supplies: Sequence[Supply]) -> list[int]:
+    """How many pilots each pool must get: its `min_pilots`, and one where work has no pilot at all to go to."""
+    least = [
+        min(supply.most, max(0, supply.pool.min_pilots - supply.running - supply.coming)) if work else 0
+        for supply in supplies
+    ]
+    for item in work:
+        if any(supplies[index].running + supplies[index].coming + least[index] for index in item.shares):
+            continue
+        possible = [index for index in item.shares if supplies[index].most]
+        if possible:
+            least[min(possible, key=lambda index: supplies[index].price)] = 1
+    return least
+
+
+def _price(more: Sequence[int], work: Sequence[Work], supplies: Sequence[Supply]) -> float:
+    left = _Left([_offers(supply, n, work) for supply, n in zip(supplies, more, strict=True)])
+    late = sum(item.late * _cover(item, left, supplies) for item in work)
+    return late + sum(supply.price * n for supply, n in zip(supplies, more, strict=True))
+
+
+def _offers(supply: Supply, more: int, work: Sequence[Work]) -> dict[str, float]:
+    names = {name for item in work for needs in item.shares.values() for name in needs}
+    return {name: supply.offered(name) + more for name in names}
+
+
+def _cheapest_first(item: Work, supplies: Sequence[Supply]) -> list[int]:
+    return sorted(item.shares, key=lambda index: (supplies[index].price * max(item.shares[index].values()), index))
+
+
+def _cover(item: Work, left: _Left, supplies: Sequence[Supply]) -> float:
+    """Give `item` what is left of its pools, cheapest first; the share of it that gets nothing."""
+    uncovered = 1.0
+    for index in _cheapest_first(item, supplies):
+        offered, needs = left.offered[index], item.shares[index]
+        part = min([uncovered, *(max(0.0, offered[name]) / need for name, need in needs.items())])
+        for name, need in needs.items():
+            offered[name] -= part * need
+        uncovered -= part
+        if uncovered <= TINY:
+            return 0.0
+    return uncovered
+
+
+def _greedy(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[int]) -> list[int]:
+    """Each kind of work in turn takes what there is, and new pilots of the pool that is cheapest for it."""
+    more = list(least)
+    left = _Left([_offers(supply, n, work) for supply, n in zip(supplies, more, strict=True)])
+    for item in work:
+        uncovered = _cover(item, left, supplies)
+        for index in _cheapest_first(item, supplies):
+            if uncovered <= TINY:
+                break
+            supply, needs, offered = supplies[index], item.shares[index], left.offered[index]
+            missing = max(uncovered * need - max(0.0, offered[name]) for name, need in needs.items())
+            wanted = math.floor(missing + 1 - 1 / LATE - TINY)  # a tenth of a pilot is left uncovered
+            wanted = max(0, min(wanted, supply.most - more[index]))
+            more[index] += wanted
+            for name in offered:
+                offered[name] += wanted
+            part = min([uncovered, *(max(0.0, offered[name]) / need for name, need in needs.items())])
+            for name, need in needs.items():
+                offered[name] -= part * need
+            uncovered -= part
+    # What came first may have been too much in the light of what came later.
+    best = _price(more, work, supplies)
+    for index in sorted(range(len(more)), key=lambda index: -supplies[index].price):
+        while more[index] > least[index]:
+            more[index] -= 1
+            price = _price(more, work, supplies)
+            if price >= best:
+                more[index] += 1
+                break
+            best = price
+    return more
+
+
+def _bound(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[int]) -> float | None:
+    """A price that no answer can be below, where each kind of work has one pool to go to; else None.
+
+    Of one pool with n more pilots, at least (the largest need of a resource - what is offered - n) pilots' worth
+    stays uncovered, at `LATE` prices each: convex in n, so the least is beside the n where all is covered.
+    """
+    if any(len(item.shares) != 1 for item in work):
+        return None
+    needs: list[dict[str, float]] = [{} for _ in supplies]
+    for item in work:
+        for index, shares in item.shares.items():
+            for name, share in shares.items():
+                needs[index][name] = needs[index].get(name, 0.0) + share
+    total = 0.0
+    for supply, needed, n in zip(supplies, needs, least, strict=True):
+        missing = max((need - supply.offered(name) for name, need in needed.items()), default=0.0)
+        options = {max(n, min(supply.most, k)) for k in (math.floor(missing), math.ceil(missing))}
+        total += min(supply.price * (k + LATE * max(0.0, missing - k)) for k in options)
+    return total
+
+
+def _program(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[int]) -> tuple[list[int], float] | None:
+    """The integer program: its answer, and a price that no answer can be below; None if no solver works."""
+    import pulp
+
+    problem = pulp.LpProblem("pilots", pulp.LpMinimize)
+    more = [
+        pulp.LpVariable(f"n{index}", low, max(low, supply.most), cat="Integer")
+        for index, (supply, low) in enumerate(zip(supplies, least, strict=True))
+    ]
+    parts = [
+        {index: pulp.LpVariable(f"x{number}_{index}", 0, 1) for index in item.shares}
+        for number, item in enumerate(work)
+    ]
+    late = [pulp.LpVariable(f"u{number}", 0, 1) for number in range(len(work))]
+    problem += pulp.lpSum(supply.price * n for supply, n in zip(supplies, more, strict=True)) + pulp.lpSum(
+        item.late * share for item, share in zip(work, late, strict=True)
+    )
+    for part, share in zip(parts, late, strict=True):
+        problem += pulp.lpSum(part.values()) + share == 1
+    names = {name for item in work for needs in item.shares.values() for name in needs}
+    for index, supply in enumerate(supplies):
+        for name in names:
+            uses = [
+                item.shares[index][name] * part[index]
+                for item, part in zip(work, parts, strict=True)
+                if name in item.shares.get(index, ())
+            ]
+            if uses:
+                problem += pulp.lpSum(uses) <= max(0.0, supply.offered(name)) + more[index]
+    solver = pulp.PULP_CBC_CMD(msg=False, timeLimit=SOLVE_S, threads=1)
+    try:
+        for n in more:
+            n.cat = "Continuous"
+        problem.solve(solver)
+        if problem.status != pulp.LpStatusOptimal:
+            return None
+        bound = pulp.value(problem.objective)
+        for n in more:
+            n.cat = "Integer"
+        problem.solve(solver)
+    except (pulp.PulpSolverError, OSError):
+        return None  # no solver on this platform
+    if any(n.value() is None for n in more):
+        return None
+    if problem.sol_status == pulp.LpSolutionOptimal:
+        bound = pulp.value(problem.objective)
+    answer = [
+        min(max(round(n.value()), low), max(low, s.most)) for n, low, s in zip(more, least, supplies, strict=True)
+    ]
+    return answer, bound

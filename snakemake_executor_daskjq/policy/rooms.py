@@ -1,0 +1,198 @@
+"""The ledger: what is free on each pilot, indexed so that a job finds its room without a search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..model.request import Amounts, Request
+    from .queue import Group
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """A pilot is kept for the next job of `group`: others start there only if they don't delay it.
+
+    `until` is when enough is expected to be free, seconds since the epoch.
+    """
+
+    group: Group
+    until: float
+
+
+@dataclass(slots=True)
+class Room:
+    """What is left on one pilot: the ledger's row.
+
+    `free` never falls below zero; `ends_at` (seconds since the epoch) is when the pilot's walltime is over,
+    None where it has none. A stated runtime may reach `slack_s` beyond that: it is an upper bound, and without
+    slack a job as long as the walltime would fit no pilot, for a little of it is always gone already.
+    """
+
+    pilot: str
+    pool: str
+    free: Amounts
+    ends_at: float | None = None
+    slack_s: float = 0.0
+    walltime_s: float | None = None
+    capacity: Amounts = field(default_factory=dict)
+    bookings: dict[str, tuple[float, Amounts]] = field(default_factory=dict)  # job -> its expected end, amounts
+    hold: Hold | None = None
+
+    def __post_init__(self) -> None:
+        self.capacity = self.capacity or dict(self.free)
+
+    def can_end(self, request: Request, now: float, expected_s: float | None = None) -> bool:
+        """True if the job can end before the pilot does.
+
+        Where no runtime is stated, `expected_s` counts, as far as a new pilot of this kind has that much time.
+
+        >>> from snakemake_executor_daskjq.model.request import Request
+        >>> room = Room("main-1", "main", {"cores": 4}, ends_at=1000.0, slack_s=60.0)
+        >>> job = Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600)
+        >>> room.can_end(job, now=460.0), room.can_end(job, now=461.0)
+        (True, False)
+        """
+        if self.ends_at is None:
+            return True
+        needed_s: float | None = request.runtime_s
+        if needed_s is None and expected_s is not None and expected_s <= (self.walltime_s or 0):
+            needed_s = expected_s
+        return needed_s is None or now + needed_s <= self.ends_at + self.slack_s
+
+    def could_end(self, group: Group, now: float) -> bool:
+        """`can_end` of the group's first job."""
+        return self.can_end(group.head, now, group.expected_s)
+
+    def fits(self, request: Request, now: float, expected_s: float | None = None) -> bool:
+        """True if every amount is free and the job can end before the pilot does.
+
+        >>> from snakemake_executor_daskjq.model.request import Request
+        >>> room = Room("main-1", "main", {"cores": 4, "mem_mb": 8000}, ends_at=1000.0)
+        >>> room.fits(Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600), now=300.0)
+        True
+        >>> room.fits(Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600), now=500.0)
+        False
+        """
+        if not request.may_use(self.pool) or not self.can_end(request, now, expected_s):
+            return False
+        return all(amount <= self.free.get(name, 0) for name, amount in request.amounts.items())
+
+
+class Ledger:
+    """All rooms, by pool and free cores. Only its methods change a room that it holds."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, Room] = {}
+        self._by_cores: dict[str, list[dict[str, Room]]] = {}  # pool -> free cores -> pilot -> room
+        self._gained: dict[str, Room] = {}
+        self.holds = 0
+
+    def __len__(self) -> int:
+        return len(self._rooms)
+
+    def add(self, room: Room) -> None:
+        buckets = self._by_cores.setdefault(room.pool, [])
+        buckets.extend({} for _ in range(len(buckets), room.capacity["cores"] + 1))
+        self._rooms[room.pilot] = room
+        buckets[room.free["cores"]][room.pilot] = room
+        self._gained[room.pilot] = room
+
+    def remove(self, room: Room) -> None:
+        if self._rooms.pop(room.pilot, None) is not None:
+            del self._by_cores[room.pool][room.free["cores"]][room.pilot]
+            if room.hold is not None:
+                self.release(room)
+            self._gained.pop(room.pilot, None)
+
+    def book(self, room: Room, request: Request, ends_at: float) -> None:
+        """Promise the job's amounts. Raises ValueError where that would be more than is free.
+
+        `ends_at` is when the job is expected to end, seconds since the epoch; inf where nothing is known.
+        """
+        free = room.free
+        for name, amount in request.amounts.items():
+            if amount > free.get(name, 0):
+                raise ValueError(f"{room.pilot}: {name}={amount} asked, {free.get(name, 0)} free")
+        room.bookings[request.key] = (ends_at, request.amounts)
+        self._change(room, request.amounts, -1)
+
+    def give_back(self, room: Room, key: str) -> None:
+        """The job is over; nothing happens where it was not booked."""
+        _, amounts = room.bookings.pop(key, (0.0, {}))
+        if amounts:
+            self._change(room, amounts, 1)
+            if room.pilot in self._rooms:
+                self._gained[room.pilot] = room
+
+    def pass_on(self, room: Room, key: str, to: str, ends_at: float) -> None:
+        """What job `key` held is job `to`'s from now on; both ask for the same."""
+        _, amounts = room.bookings.pop(key)
+        room.bookings[to] = (ends_at, amounts)
+
+    def _change(self, room: Room, amounts: Amounts, sign: int) -> None:
+        before = room.free["cores"]
+        for name, amount in amounts.items():
+            room.free[name] += sign * amount
+        after = room.free["cores"]
+        if after != before and room.pilot in self._rooms:
+            buckets = self._by_cores[room.pool]
+            del buckets[before][room.pilot]
+            buckets[after][room.pilot] = room
+
+    def hold(self, room: Room, group: Group, until: float) -> None:
+        room.hold = Hold(group, until)
+        group.holds += 1
+        self.holds += 1
+
+    def release(self, room: Room) -> None:
+        assert room.hold is not None
+        room.hold.group.holds -= 1
+        room.hold = None
+        self.holds -= 1
+        if room.pilot in self._rooms:
+            self._gained[room.pilot] = room
+
+    def take_gained(self) -> list[Room]:
+        """The rooms that have come or gained something since the last call."""
+        gained = list(self._gained.values())
+        self._gained.clear()
+        return gained
+
+    def candidates(self, group: Group) -> Iterator[Room]:
+        """Rooms with cores enough for the group's jobs: tightest first, what they don't use last.
+
+        A pool whose pilots have more kinds of things that the jobs don't ask for (GPUs, say) comes later.
+        """
+        for pool in self._pools_for(group):
+            for bucket in self._by_cores[pool][group.cores :]:
+                if bucket:
+                    last = bucket.get(group.last_pilot)
+                    if last is not None:
+                        yield last
+                    yield from [room for room in bucket.values() if room is not last]
+
+    def emptiest(self, group: Group, most: int) -> list[Room]:
+        """Up to `most` rooms that the group may use, most free cores first."""
+        found: list[Room] = []
+        for pool in self._pools_for(group):
+            for bucket in reversed(self._by_cores[pool]):
+                for room in bucket.values():
+                    if len(found) == most:
+                        return found
+                    found.append(room)
+        return found
+
+    def _pools_for(self, group: Group) -> list[str]:
+        head = group.head
+
+        def unused(pool: str) -> tuple[int, int, str]:
+            room = next((room for bucket in self._by_cores[pool] for room in bucket.values()), None)
+            if room is None:
+                return 0, 0, pool
+            return len(room.capacity.keys() - head.amounts.keys() - {"mem_mb"}), room.capacity["cores"], pool
+
+        return sorted((pool for pool in self._by_cores if head.may_use(pool)), key=unused)
