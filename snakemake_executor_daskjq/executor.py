@@ -12,6 +12,7 @@ import queue
 import shlex
 import sys
 import threading
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from .errors import DaskjqError
 from .journal import RunFolder
 from .migration import Translated, translate
 from .model.outcome import End, Outcome
-from .model.request import Launch, Request
+from .model.request import Launch, Outlook, Request
 from .settings import ExecutorSettings, configure
 from .signals import RunSignals
 
@@ -156,6 +157,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._signals.catch()
             self._reporting.start()
             service.start()
+            service.learn(self._outlook())
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
@@ -194,6 +196,23 @@ class Executor(RealExecutor):  # type: ignore[misc]
             )
         if remote.jobscript is not None:
             self.warn("--jobscript has no effect: jobs run on pilots, and have no script of their own.")
+
+    def _outlook(self) -> Outlook:
+        """One walk over the DAG, at the start only: it may have 100,000 jobs."""
+        dag = self.workflow.dag
+        jobs: Counter[str] = Counter()
+        follows: defaultdict[str, set[str]] = defaultdict(set)
+        is_open_ended = False
+        for job in dag.needrun_jobs():
+            name = job.group or job.rule.name
+            is_open_ended = is_open_ended or job.is_checkpoint
+            if not job.is_local:
+                jobs[name] += 1
+            for earlier in dag.dependencies[job]:
+                earlier_name = earlier.group or earlier.rule.name
+                if earlier_name != name and dag.needrun(earlier):
+                    follows[earlier_name].add(name)
+        return Outlook(dict(jobs), {name: frozenset(after) for name, after in follows.items()}, is_open_ended)
 
     # -- job -> Request and Launch --------------------------------------------------------------------------
 

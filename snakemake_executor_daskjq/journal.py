@@ -25,12 +25,15 @@ SCHEMA = 1
 class RunFolder:
     """`<base>/runs/<start>-<pid>`: journal, job logs, pilot logs and certificates of one run.
 
+    `history_path` is all runs' own.
+
     The folder is private to the user (0700): logs and job scripts may name what others should not see.
     """
 
     def __init__(self, base: Path, now: float | None = None) -> None:
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
         self.path = base / "runs" / f"{stamp}-{os.getpid()}"
+        self.history_path = base / "history.json"
         self.journal_path = self.path / "journal.jsonl"
         self.pilot_logs = self.path / "pilots"
         self.tls = self.path / "tls"

@@ -10,32 +10,42 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic
 
 from ..errors import DaskjqError, NoPilotError
+from ..history import Usage
+from ..mapping import misfit
 from ..model import events
 from ..model.outcome import End, Outcome
-from ..model.pool import PilotState
 from ..policy import planner
-from ..policy.placement import ReadyQueue, place
+from ..policy.estimates import Estimates
+from ..policy.idle import Prospects
+from ..policy.placement import may_start_ahead, place
+from ..policy.queue import ReadyQueue
 from .roster import Fleet, Pilot, Roster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
+    from ..history import History
     from ..journal import Journal, RunFolder
     from ..model.pool import Pool
-    from ..model.request import Launch, Request, Shape
+    from ..model.request import Launch, Outlook, Request
     from .roster import Reporter
     from .summary import Summary
 
 LOST_BUDGET = 3
 """So many pilots may be lost under a job before it is reported as failed."""
 
+UPKEEP_S = 0.25
+"""Pilots are thought about at most this often, for each time costs by pilots; jobs are placed at once."""
+
 REPLAN_S = 15.0
-"""While jobs wait, think again about pilots this often: running jobs may turn out longer than expected."""
+"""Think again about pilots this often also if nothing happens: running jobs may turn out longer than expected."""
+
+SOON_S = 60.0
+"""An idle pilot is kept for jobs that become ready within this time."""
 
 LOOK_AHEAD_S = 0.25
 """Jobs that take less than this keep a second one of their kind at the pilot, to start without a round trip."""
@@ -45,7 +55,6 @@ LOOK_AHEAD_S = 0.25
 class Job:
     request: Request
     launch: Launch
-    shape: Shape
     tries: int = 0
     lost_with: list[str] = field(default_factory=list)
     placed_at: float = 0.0
@@ -60,27 +69,40 @@ class Dispatcher(Generic[Fleet]):
         journal: Journal,
         folder: RunFolder,
         summary: Summary,
+        history: History,
     ) -> None:
         self.roster = Roster(pools, open_fleet, self, reporter, journal, folder, summary)
         self.fleet = self.roster.fleet
         self._reporter = reporter
         self._journal = journal
         self._summary = summary
-        self._ready = ReadyQueue()
+        self._history = history
+        self._estimates = Estimates(history.rules)
+        self._ready = ReadyQueue(self._estimates.expected_s, lambda rule: self._estimates.urgency_s(rule, time.time()))
         self._jobs: dict[str, Job] = {}
-        self._seen: dict[str, tuple[int, float]] = {}  # rule -> jobs ended, their wall seconds
+        self._changed: dict[str, Pilot] = {}  # pilots on which jobs have started or ended since the last round
         self._tasks: set[asyncio.Task[None]] = set()
         self._round_due = False
+        self._upkeep_at = 0.0
+        self._planning: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
 
     # -- what Snakemake does --------------------------------------------------------------------------
 
+    def learn(self, outlook: Outlook) -> None:
+        """What the workflow has before it."""
+        self._estimates.learn(outlook)
+
     def submit(self, jobs: Iterable[tuple[Request, Launch]]) -> None:
         """Take over a batch of jobs."""
-        for request, launch in jobs:
-            self._jobs[request.key] = Job(request, launch, request.shape)
-            self._ready.push(request)
+        now = time.time()
+        for asked, launch in jobs:
+            request = self._with_memory(asked)
+            self._jobs[request.key] = Job(request, launch)
+            self._ready.push(request, now)
+            if request.attempt == 1:
+                self._estimates.submitted(request.rule)
             self._journal.write(
                 events.JobSubmitted(
                     key=request.key,
@@ -94,12 +116,31 @@ class Dispatcher(Generic[Fleet]):
             )
         self.want_round()
 
+    def _with_memory(self, request: Request) -> Request:
+        """A job that states no memory gets what its rule has needed in earlier runs set aside.
+
+        Set aside only: it has no limit, and is never too large for a pool that could hold it without.
+        """
+        wanted = None if "mem_mb" in request.amounts else self._estimates.memory_mb(request.rule)
+        if wanted is None:
+            return request
+        offers = [
+            pool.amounts["mem_mb"]
+            for pool in self.roster.pools.values()
+            if request.may_use(pool.name) and not misfit(request, pool)
+        ]
+        return replace(request, amounts={**request.amounts, "mem_mb": min([wanted, *offers])})
+
     async def close(self) -> None:
         """Place, plan and report nothing any more."""
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
         self.roster.close()
+        try:
+            self._history.save()
+        except OSError as error:
+            self._reporter.warn(f"What this run has learned of its rules could not be kept: {error}")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,15 +157,15 @@ class Dispatcher(Generic[Fleet]):
         if self._closing:
             return
         now = time.time()
-        running = self.roster.running()
-        rooms = [pilot.room for pilot in running.values() if pilot.room is not None]
-        for request, name in place(self._ready, rooms, now):
-            self._start_job(request, running[name], now)
-        for pilot in running.values():
+        for request, room in place(self._ready, self.roster.ledger, now):
+            self._start_job(request, self.roster.pilots[room.pilot], now)
+        changed, self._changed = self._changed, {}
+        for pilot in changed.values():
             self._look_ahead(pilot, now)
-        self._plan(now)
-        self.roster.end_idle(now)
-        self._set_timer(now)
+        if now >= self._upkeep_at:
+            self._upkeep(now)
+        else:
+            self._wake_at(self._upkeep_at, now)
 
     def _look_ahead(self, pilot: Pilot, now: float) -> None:
         """Send one job more for each that runs, if all are short and alike.
@@ -132,25 +173,28 @@ class Dispatcher(Generic[Fleet]):
         Nothing is promised twice: Dask's worker holds it back by its resources until one that runs has ended,
         and as all are alike, whichever ends makes room for exactly one.
         """
-        shapes = {self._jobs[key].shape for key in pilot.jobs}
-        if len(shapes) != 1 or not all(self._is_short(self._jobs[key].request.rule) for key in pilot.jobs):
+        requests = [self._jobs[key].request for key in pilot.jobs]
+        if not requests or not all(self._is_short(request.rule) for request in requests):
             return
-        shape = shapes.pop()
-        while 2 * pilot.ahead < len(pilot.jobs) and (head := self._ready.head(shape)) is not None:
-            if not self._is_short(head.rule) or pilot.room is None or not pilot.room.can_end(head, now):
+        like, room = requests[0], pilot.room
+        if room is None or any(request.shape != like.shape for request in requests):
+            return
+        while 2 * len(pilot.ahead) < len(pilot.jobs) and may_start_ahead(like, room, self._ready):
+            if not room.can_end(like, now) or (request := self._ready.take_like(like)) is None:
                 return
-            pilot.ahead, pilot.ahead_shape = pilot.ahead + 1, shape
-            self._start_job(self._ready.pop(shape), pilot, now)
+            pilot.ahead.append(request.key)
+            self._start_job(request, pilot, now)
 
     def _is_short(self, rule: str) -> bool:
-        count, total = self._seen.get(rule, (0, 0.0))
-        return count > 0 and total / count < LOOK_AHEAD_S
+        measured_s = self._estimates.measured_s(rule)
+        return measured_s is not None and measured_s < LOOK_AHEAD_S
 
     def _start_job(self, request: Request, pilot: Pilot, now: float) -> None:
         job = self._jobs[request.key]
         job.tries += 1
         job.placed_at = now
         pilot.jobs.add(request.key)
+        self._changed[pilot.name] = pilot
         self._journal.write(events.JobPlaced(key=request.key, pilot=pilot.name, tries=job.tries))
         self.spawn(self._run(job, pilot))
 
@@ -160,10 +204,8 @@ class Dispatcher(Generic[Fleet]):
         if self._closing:
             return  # Snakemake has been told that the run is over, or is about to be
         pilot.jobs.discard(request.key)
-        if pilot.ahead and job.shape == pilot.ahead_shape:
-            pilot.ahead -= 1  # one that waits at the pilot takes over what this one held
-        elif pilot.room is not None:
-            pilot.room.give_back(request.amounts)
+        self._changed[pilot.name] = pilot
+        self._give_back(pilot, request.key)
         if not pilot.jobs:
             pilot.idle_since = time.time()
         if outcome.end is End.LOST:
@@ -188,73 +230,144 @@ class Dispatcher(Generic[Fleet]):
         )
         self._summary.used(request.amounts["cores"] * outcome.wall_s)
         if retry:
-            self._ready.push(request)
+            self._ready.push(request, time.time())
         else:
             del self._jobs[request.key]
             if outcome.end in (End.SUCCEEDED, End.FAILED):
-                count, total = self._seen.get(request.rule, (0, 0.0))
-                self._seen[request.rule] = (count + 1, total + outcome.wall_s)
+                self._estimates.job_ended(request.rule, outcome.wall_s)
+            if outcome.end is End.SUCCEEDED:
+                usage = Usage(1, outcome.wall_s, outcome.cpu_s, outcome.peak_mem_mb, time.time())
+                self._history.learn(request.rule, usage)
             if outcome.end is End.LOST:
                 outcome = Outcome(End.LOST, detail=f"with pilots {', '.join(job.lost_with)} ({outcome.detail})")
             self._reporter.job_ended(request, outcome, pilot.name)
         self.want_round()
 
-    def _plan(self, now: float) -> None:
-        if not self._ready:
+    def _give_back(self, pilot: Pilot, key: str) -> None:
+        if key in pilot.ahead:
+            pilot.ahead.remove(key)  # it was never in the ledger, and one that is has its place
+        elif pilot.room is not None and pilot.ahead:
+            ahead = self._jobs[pilot.ahead.pop(0)].request
+            expected_s = self._estimates.expected_s(ahead.rule, ahead.runtime_s)
+            self.roster.ledger.pass_on(pilot.room, key, ahead.key, time.time() + (expected_s or 0.0))
+        elif pilot.room is not None:
+            self.roster.ledger.give_back(pilot.room, key)
+
+    # -- pilots ----------------------------------------------------------------------------------------
+
+    def _upkeep(self, now: float) -> None:
+        """Request pilots, end idle ones, and set the time of the next look at them."""
+        self._upkeep_at = now + UPKEEP_S
+        demands = self._demands(now) if self._ready else []
+        needed_s = self._needed_s(demands)
+        if demands and self._planning is None:
+            self._plan(demands, needed_s, now)
+        if self._closing:
             return
-        shapes = list(self._ready.shapes())
-        running: Counter[str] = Counter()
-        coming: Counter[str] = Counter()
-        ending: Counter[str] = Counter()
-        for pilot in self.roster.pilots.values():
-            if pilot.room is not None:
-                useful = any(pilot.room.can_end(request, now) for request, _ in shapes)
-                (running if useful else ending)[pilot.pool.name] += 1
-            elif pilot.state in (PilotState.REQUESTED, PilotState.PENDING):
-                coming[pilot.pool.name] += 1
-        for name, starts in self.roster.starts.items():
-            if starts.given_up and not running[name] and not coming[name] and not ending[name]:
-                self._reporter.give_up(NoPilotError(name, starts.failures, starts.words))
-                self._closing = True
-                return
-        expected = self._expected_seconds(now)
-        demands = [planner.Demand(request, jobs, expected(request)) for request, jobs in shapes]
-        wanted = planner.plan(demands, self.roster.pools.values(), running, coming, ending)
-        for name, more in wanted.items():
-            if now >= self.roster.starts[name].not_before and not self.roster.starts[name].given_up:
-                self.roster.request(self.roster.pools[name], more)
+        self.roster.end_idle(self._prospects, needed_s, now)
+        due = [now + REPLAN_S] if self._ready else []
+        due += [at for at in (*self.roster.idle_due(), *self.roster.submissions_due(now)) if at > now]
+        if due:
+            self._wake_at(min(due), now)
 
-    def _expected_seconds(self, now: float) -> Callable[[Request], float]:
-        """Seconds that a job of a rule takes.
-
-        As measured in this run, else as stated, else a guess; never less than what running ones have taken.
-        """
-        ages: defaultdict[str, float] = defaultdict(float)
+    def _demands(self, now: float) -> list[planner.Demand]:
+        """What waits; a rule's jobs are never expected to take less than its running ones have taken."""
+        oldest: dict[str, float] = {}
         for pilot in self.roster.pilots.values():
             for key in pilot.jobs:
                 job = self._jobs[key]
-                ages[job.request.rule] = max(ages[job.request.rule], now - job.placed_at)
+                oldest[job.request.rule] = min(oldest.get(job.request.rule, now), job.placed_at)
+        return [
+            planner.Demand(
+                request,
+                jobs,
+                max(expected_s or planner.UNKNOWN_RUNTIME_S, now - oldest.get(request.rule, now)),
+            )
+            for request, jobs, expected_s in self._ready.demands(self.roster.pools.values())
+        ]
 
-        def expected(request: Request) -> float:
-            count, total = self._seen.get(request.rule, (0, 0.0))
-            guess = total / count if count else float(request.runtime_s or planner.UNKNOWN_RUNTIME_S)
-            return max(guess, ages[request.rule])
+    def _needed_s(self, demands: list[planner.Demand]) -> dict[str, float]:
+        """How much time the shortest waiting job needs, by the pools that may run it."""
+        needed_s: dict[str, float] = {}
+        for demand in demands:
+            request = demand.request
+            seconds = 0.0 if request.runtime_s is None else request.runtime_s
+            for name in self.roster.pools:
+                if request.may_use(name):
+                    needed_s[name] = min(needed_s.get(name, seconds), seconds)
+        return needed_s
 
-        return expected
+    def _plan(self, demands: list[planner.Demand], needed_s: dict[str, float], now: float) -> None:
+        """Request what the greedy answer says, or think longer in a thread where a better one may exist."""
+        supplies = self.roster.supplies(needed_s, now)
+        if self._is_hopeless(demands, supplies):
+            return
+        quick = planner.plan(demands, supplies, program=False)
+        if quick.more and quick.gap != 0 and len(supplies) > 1:
+            self._planning = asyncio.create_task(self._plan_longer(demands, supplies, needed_s))
+        else:
+            self._request(quick, supplies, now)
 
-    def _set_timer(self, now: float) -> None:
-        """Wake up when something becomes due that no event announces."""
+    async def _plan_longer(
+        self, demands: list[planner.Demand], supplies: list[planner.Supply], needed_s: dict[str, float]
+    ) -> None:
+        try:
+            answer = await asyncio.to_thread(planner.plan, demands, supplies)
+        finally:
+            self._planning = None
+        now = time.time()
+        if self._ready and not self._closing:  # else there is nothing left to request them for
+            self._request(answer, self.roster.supplies(needed_s, now), now)
+
+    def _request(self, answer: planner.Plan, supplies: list[planner.Supply], now: float) -> None:
+        """Request the pilots, within what may be requested by now."""
+        more = {s.pool.name: min(answer.more.get(s.pool.name, 0), s.most) for s in supplies}
+        more = {name: count for name, count in more.items() if count}
+        if more:
+            self._journal.write(events.Planned(more=more, method=answer.method, gap=answer.gap, seconds=answer.seconds))
+        for name, count in more.items():
+            self.roster.request(self.roster.pools[name], count, now)
+
+    def _is_hopeless(self, demands: list[planner.Demand], supplies: list[planner.Supply]) -> bool:
+        """Give up where jobs wait and no pool that could run them has pilots or will get any."""
+        dead = {
+            supply.pool.name
+            for supply in supplies
+            if self.roster.starts[supply.pool.name].given_up and not supply.running + supply.coming + supply.ending
+        }
+        for demand in demands if dead else ():
+            usable = [
+                supply.pool.name
+                for supply in supplies
+                if demand.request.may_use(supply.pool.name) and not misfit(demand.request, supply.pool)
+            ]
+            if usable and dead.issuperset(usable):
+                starts = self.roster.starts[usable[0]]
+                self._reporter.give_up(NoPilotError(usable[0], starts.failures, starts.words))
+                self._closing = True
+                return True
+        return False
+
+    def _prospects(self, running: dict[str, int]) -> Prospects:
+        now = time.time()
+        ends: dict[str, float] = {}
+        for pilot in self.roster.pilots.values():
+            for key in pilot.jobs:
+                job = self._jobs[key]
+                expected_s = self._estimates.expected_s(job.request.rule, job.request.runtime_s)
+                end = job.placed_at + (planner.UNKNOWN_RUNTIME_S if expected_s is None else expected_s)
+                ends[job.request.rule] = min(ends.get(job.request.rule, end), end)
+        return Prospects(
+            is_over=not self._ready and self._estimates.is_all_submitted,
+            soon=self._estimates.soon(ends, now + SOON_S),
+            running=running,
+        )
+
+    def _wake_at(self, at: float, now: float) -> None:
+        """Ask for a round when something becomes due that no event announces."""
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        due: list[float] = []
-        if self._ready:
-            due.append(now + REPLAN_S)
-            due += [starts.not_before for starts in self.roster.starts.values() if starts.not_before > now]
-        due += self.roster.idle_due()
-        if due:
-            delay = max(0.05, min(due) - now)
-            self._timer = asyncio.get_running_loop().call_later(delay, self.want_round)
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, at - now), self.want_round)
 
     def job_counts(self) -> str:
         waiting = len(self._ready)

@@ -9,25 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..model import events
 from ..model.pool import PilotState, Pool
-from ..policy.lifecycle import Starts, idle_pilots
-from ..policy.placement import Room
+from ..policy.idle import NO_MORE_WORK_S, IdlePilot, Prospects, idle_pilots
+from ..policy.lifecycle import Starts
+from ..policy.planner import SPAN_S, Supply
+from ..policy.rooms import Ledger, Room
 from . import pending
 from .pilots import last_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from ..errors import DaskjqError
     from ..journal import Journal, RunFolder
     from ..model.outcome import Outcome
-    from ..model.request import Amounts, Launch, Request, Shape
+    from ..model.request import Amounts, Launch, Request
     from .summary import Summary
+
+
+SUBMISSIONS_A_MINUTE = 30
+"""So many pilots at most are requested within a minute: batch systems are shared."""
 
 
 class Reporter(Protocol):
@@ -76,8 +82,7 @@ class Pilot:
     idle_since: float = 0.0
     room: Room | None = None
     jobs: set[str] = field(default_factory=set)
-    ahead: int = 0  # of `jobs`, how many are not in the ledger: they start when another of their shape ends
-    ahead_shape: Shape | None = None
+    ahead: list[str] = field(default_factory=list)  # of `jobs`, those that start when another of their shape ends
 
     @property
     def system(self) -> str:
@@ -98,6 +103,7 @@ class Roster(Generic[Fleet]):
         self.pools = {pool.name: pool for pool in pools}
         self.pilots: dict[str, Pilot] = {}
         self.starts = dict.fromkeys(self.pools, Starts())
+        self.ledger = Ledger()
         self.fleet = open_fleet(self)
         self._rounds = rounds
         self._reporter = reporter
@@ -105,42 +111,91 @@ class Roster(Generic[Fleet]):
         self._folder = folder
         self._summary = summary
         self._serial = 0
+        self._requested_at: deque[float] = deque(maxlen=SUBMISSIONS_A_MINUTE)
         self._query: asyncio.Task[None] | None = None
         self._closing = False
 
     # -- what the dispatcher asks --------------------------------------------------------------------------
 
-    def running(self) -> dict[str, Pilot]:
-        """Pilots that jobs can be placed on, by name."""
-        return {name: pilot for name, pilot in self.pilots.items() if pilot.state is PilotState.RUNNING}
-
-    def request(self, pool: Pool, count: int) -> None:
+    def request(self, pool: Pool, count: int, now: float) -> None:
         for _ in range(count):
             self._serial += 1
             pilot = Pilot(f"{pool.name}-{self._serial}", pool)
             self.pilots[pilot.name] = pilot
+            self._requested_at.append(now)
             self._journal.write(events.PilotRequested(pilot=pilot.name, pool=pool.name))
             self._rounds.spawn(self.fleet.request(pilot.name, pool))
         if pool.system != "local":
             self._reporter.tell(f"Requesting {count} pilot{'s' * (count > 1)} of pool {pool.name}. {self._count()}")
 
-    def end_idle(self, now: float) -> None:
-        running = self.running()
-        for pool in self.pools.values():
-            if pool.system == "local":
-                continue  # it costs nothing to keep, and the next job starts at once
-            idle = {name: pilot.idle_since for name, pilot in running.items() if pilot.pool is pool and not pilot.jobs}
-            for name in idle_pilots(idle, pool.idle_timeout_s, now):
-                self._end(running[name], "idle")
-                self._rounds.spawn(self.fleet.end(name))
-                self._reporter.tell(f"Pilot {name} had nothing to do and ends. {self._count()}")
+    def supplies(self, needed_s: Mapping[str, float], now: float) -> list[Supply]:
+        """What the planner has to know of each pool.
+
+        `needed_s` is the time that the shortest waiting job of a pool needs; a pilot with less left is of no use.
+        """
+        running: Counter[str] = Counter()
+        coming: Counter[str] = Counter()
+        ending: Counter[str] = Counter()
+        free = {name: dict.fromkeys(pool.amounts, 0.0) for name, pool in self.pools.items()}
+        for pilot in self.pilots.values():
+            name = pilot.pool.name
+            if pilot.room is not None and pilot.room.has_time(needed_s.get(name, 0.0), now):
+                running[name] += 1
+                for resource, share in pilot.room.free_share(now, SPAN_S).items():
+                    free[name][resource] += share
+            elif pilot.room is not None:
+                ending[name] += 1
+            elif pilot.state in (PilotState.REQUESTED, PilotState.PENDING):
+                coming[name] += 1
+        return [
+            Supply(pool, running[name], coming[name], ending[name], free[name], self._submissions_left(name, now))
+            for name, pool in self.pools.items()
+        ]
+
+    def _submissions_left(self, pool: str, now: float) -> int:
+        if now < self.starts[pool].not_before or self.starts[pool].given_up:
+            return 0
+        return SUBMISSIONS_A_MINUTE - sum(now - at < 60 for at in self._requested_at)
+
+    def submissions_due(self, now: float) -> list[float]:
+        """When more may be requested than now, seconds since the epoch."""
+        due = [starts.not_before for starts in self.starts.values() if starts.not_before > now]
+        if len(self._requested_at) == SUBMISSIONS_A_MINUTE and now - self._requested_at[0] < 60:
+            due.append(self._requested_at[0] + 60)
+        return due
+
+    def end_idle(
+        self, prospects: Callable[[dict[str, int]], Prospects], needed_s: Mapping[str, float], now: float
+    ) -> None:
+        """End the pilots that `policy.idle` says; a local one costs nothing to keep, so it stays."""
+        running = [pilot for pilot in self.pilots.values() if pilot.room is not None and pilot.system != "local"]
+        idle = [
+            IdlePilot(
+                pilot.name,
+                pilot.pool,
+                pilot.idle_since,
+                pilot.room is not None
+                and pilot.pool.name in needed_s
+                and not pilot.room.has_time(needed_s[pilot.pool.name], now),
+            )
+            for pilot in running
+            if not pilot.jobs
+        ]
+        if not idle:
+            return
+        counts = Counter(pilot.pool.name for pilot in running)
+        for name, why in idle_pilots(idle, prospects(dict(counts)), now):
+            self._end(self.pilots[name], why)
+            self._rounds.spawn(self.fleet.end(name))
+            self._reporter.tell(f"Pilot {name} had nothing to do and ends ({why}). {self._count()}")
 
     def idle_due(self) -> list[float]:
-        """When idle pilots are to end, seconds since the epoch."""
+        """When idle pilots may have to end, seconds since the epoch."""
+        idle = [p for p in self.pilots.values() if p.room is not None and not p.jobs and p.system != "local"]
         return [
-            pilot.idle_since + pilot.pool.idle_timeout_s
-            for pilot in self.running().values()
-            if not pilot.jobs and pilot.system != "local"
+            pilot.idle_since + wait_s
+            for pilot in idle
+            for wait_s in (min(NO_MORE_WORK_S, pilot.pool.idle_timeout_s), pilot.pool.idle_timeout_s)
         ]
 
     def close(self) -> None:
@@ -189,7 +244,8 @@ class Roster(Generic[Fleet]):
         known.address = address
         known.connected_at = known.idle_since = now
         ends_at = None if pool.walltime_s is None else now + pool.walltime_s
-        known.room = Room(pilot, pool.name, dict(pool.amounts), ends_at, pool.slack_s)
+        known.room = Room(pilot, pool.name, dict(pool.amounts), ends_at, pool.slack_s, pool.walltime_s)
+        self.ledger.add(known.room)
         self.starts[pool.name] = Starts()
         self._journal.write(events.PilotStarted(pilot=pilot, host=host, amounts=pool.amounts))
         if pool.system != "local":
@@ -234,7 +290,9 @@ class Roster(Generic[Fleet]):
             cores = pilot.pool.amounts["cores"]
             self._summary.pilot_left(cores * (time.time() - pilot.connected_at))
         pilot.state = state
-        pilot.room = None
+        if pilot.room is not None:
+            self.ledger.remove(pilot.room)
+            pilot.room = None
 
     def _count(self) -> str:
         """The status line: how many pilots there are, and how many jobs wait and run."""

@@ -10,6 +10,7 @@ from concurrent import futures
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from ..history import History
 from ..journal import SCHEMA, Journal
 from ..model import events
 from .dispatcher import Dispatcher
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from ..journal import RunFolder
     from ..model.pool import Pool
-    from ..model.request import Launch, Request
+    from ..model.request import Launch, Outlook, Request
     from ..settings import Config
     from .roster import Reporter
 
@@ -56,6 +57,10 @@ class ClusterService:
         )
         self._thread.start()
         self._started.result()
+
+    def learn(self, outlook: Outlook) -> None:
+        """What the workflow has before it; once, before the first jobs."""
+        self._call(lambda: self._dispatcher.learn(outlook))
 
     def submit(self, jobs: Sequence[tuple[Request, Launch]]) -> None:
         """Hand over a batch of jobs; returns at once."""
@@ -98,6 +103,7 @@ class ClusterService:
             self.journal,
             self._folder,
             self.summary,
+            History(self._folder.history_path),
         )
         fleet = self._dispatcher.fleet
         try:

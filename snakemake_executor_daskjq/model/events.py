@@ -104,6 +104,21 @@ class JobReported(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Planned(Event):
+    """The planner asks for pilots: how many `more` of each pool.
+
+    `method` is `greedy` or `program`; a better answer could be cheaper by a share of `gap` at most (None where that
+    is not known); finding it took `seconds`.
+    """
+
+    name: ClassVar[str] = "planned"
+    more: dict[str, int]
+    method: str
+    gap: float | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class PilotRequested(Event):
     """A pilot is about to be submitted."""
 
@@ -161,7 +176,7 @@ class PilotLost(Event):
 
 @dataclass(frozen=True, slots=True)
 class PilotEnded(Event):
-    """daskjq ended the pilot: `why` is `idle` or `run ended`."""
+    """daskjq ended the pilot: `why` is `idle`, `no more work`, `near its walltime` or `run ended`."""
 
     name: ClassVar[str] = "pilot_ended"
     pilot: str

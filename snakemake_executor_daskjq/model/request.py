@@ -48,6 +48,22 @@ class Request:
         return self.pools is None or pool in self.pools
 
 
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a run has before it, by rule, when its first jobs come.
+
+    Attributes
+    ----------
+    jobs : how many are still to be submitted.
+    follows : the rules whose jobs need output of a rule's.
+    is_open_ended : there may be more than that: a checkpoint decides.
+    """
+
+    jobs: dict[str, int]
+    follows: dict[str, frozenset[str]]
+    is_open_ended: bool = False
+
+
 class WarmStart(enum.StrEnum):
     """How much of a job's start is done before, from cold to warm."""
 

@@ -48,13 +48,13 @@ def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, 
         if (group.is_stuck and group.cores > most_cores) or not group.waiting:
             continue
         before = len(placed)
-        for room in _rooms_for(group, gained, ledger):
+        for room in _rooms_for(group, gained, ready, ledger):
             while group.waiting and (index := group.fitting(room, now)) is not None:
                 if not _is_open(room, group, group.waiting[index][3], ready, ledger, now):
                     break
                 request = ready.take(group, index)
                 ledger.book(room, request, math.inf if group.expected_s is None else now + group.expected_s)
-                group.last_pilot = room.pilot
+                ready.last_pilot[group.rule] = room.pilot
                 placed.append((request, room))
                 if room.hold is not None and room.hold.group is group:
                     ledger.release(room)
@@ -76,13 +76,14 @@ def may_start_ahead(request: Request, room: Room, ready: ReadyQueue) -> bool:
     )
 
 
-def _rooms_for(group: Group, gained: list[Room], ledger: Ledger) -> Iterable[Room]:
+def _rooms_for(group: Group, gained: list[Room], ready: ReadyQueue, ledger: Ledger) -> Iterable[Room]:
+    last_pilot = ready.last_pilot.get(group.rule, "")
     if not group.is_stuck:
-        return ledger.candidates(group)
+        return ledger.candidates(group, last_pilot)
     # Nothing had room for it: only what has gained some since can.
     return sorted(
         (room for room in gained if room.free["cores"] >= group.cores),
-        key=lambda room: (room.free["cores"], room.pilot != group.last_pilot, room.pilot),
+        key=lambda room: (room.free["cores"], room.pilot != last_pilot, room.pilot),
     )
 
 

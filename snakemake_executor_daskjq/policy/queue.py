@@ -45,7 +45,6 @@ class Group:
     rank : its place among the groups when they were last put in order.
     is_stuck : no pilot had room for any of its jobs, and those that gained room since are known.
     holds : how many pilots are held for it; `hold_not_before` is when another may be looked for.
-    last_pilot : where a job of it was started last.
     """
 
     __slots__ = (
@@ -54,7 +53,6 @@ class Group:
         "expected_s",
         "hold_not_before",
         "holds",
-        "last_pilot",
         "others",
         "priority",
         "rank",
@@ -72,7 +70,6 @@ class Group:
         self.rank = UNRANKED
         self.holds = 0
         self.hold_not_before = -math.inf
-        self.last_pilot = ""
         self._tried: tuple[int, float] | None = None  # least memory, shortest runtime that found no room
 
     @property
@@ -129,7 +126,7 @@ class ReadyQueue:
     """All waiting jobs.
 
     Groups come by Snakemake's priority, then the longer way to the workflow's end (`urgency`, seconds), then
-    more cores, then first come, first served.
+    more cores, then first come, first served. `last_pilot` tells where a job of a rule was started last.
     """
 
     def __init__(
@@ -139,6 +136,7 @@ class ReadyQueue:
     ) -> None:
         self._expected_s = expected_s
         self._urgency = urgency
+        self.last_pilot: dict[str, str] = {}
         self._groups: dict[Key, Group] = {}
         self._ranked: list[Group] = []
         self._ranked_at = -math.inf

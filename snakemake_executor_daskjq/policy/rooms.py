@@ -63,6 +63,25 @@ class Room:
             needed_s = expected_s
         return needed_s is None or now + needed_s <= self.ends_at + self.slack_s
 
+    def has_time(self, needed_s: float, now: float) -> bool:
+        """True if a job of `needed_s` seconds could end before the pilot does."""
+        return self.ends_at is None or now + needed_s <= self.ends_at + self.slack_s
+
+    def free_share(self, now: float, span_s: float) -> dict[str, float]:
+        """Which share of each amount is expected to be free within `span_s`; what is beyond the pilot's end is not.
+
+        A job that has run longer than expected is taken to need as long again as it is late.
+        """
+        left_s = span_s if self.ends_at is None else min(span_s, max(0.0, self.ends_at - now))
+        used: dict[str, float] = {}
+        for ends_at, amounts in self.bookings.values():
+            for name, amount in amounts.items():
+                used[name] = used.get(name, 0.0) + min(left_s, abs(ends_at - now)) * amount
+        return {
+            name: max(0.0, left_s - used.get(name, 0.0) / amount) / span_s if amount else 0.0
+            for name, amount in self.capacity.items()
+        }
+
     def could_end(self, group: Group, now: float) -> bool:
         """`can_end` of the group's first job."""
         return self.can_end(group.head, now, group.expected_s)
@@ -162,15 +181,15 @@ class Ledger:
         self._gained.clear()
         return gained
 
-    def candidates(self, group: Group) -> Iterator[Room]:
-        """Rooms with cores enough for the group's jobs: tightest first, what they don't use last.
+    def candidates(self, group: Group, last_pilot: str) -> Iterator[Room]:
+        """Rooms with cores enough for the group's jobs: tightest first, `last_pilot` first among equals.
 
         A pool whose pilots have more kinds of things that the jobs don't ask for (GPUs, say) comes later.
         """
         for pool in self._pools_for(group):
             for bucket in self._by_cores[pool][group.cores :]:
                 if bucket:
-                    last = bucket.get(group.last_pilot)
+                    last = bucket.get(last_pilot)
                     if last is not None:
                         yield last
                     yield from [room for room in bucket.values() if room is not last]

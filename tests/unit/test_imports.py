@@ -27,6 +27,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "slurm.py": {"snakemake", "dask", "distributed", f"{OURS}.settings", f"{OURS}.cluster"},
     "signals.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
     "mapping.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster"},
+    "history.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
     "journal.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
     "model": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.settings", f"{OURS}.policy", f"{OURS}.cluster"},
     "policy": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.worker", f"{OURS}.executor"},

@@ -12,6 +12,7 @@ from snakemake_executor_daskjq import journal
 from snakemake_executor_daskjq.cluster.dispatcher import LOST_BUDGET, Dispatcher
 from snakemake_executor_daskjq.cluster.summary import Summary
 from snakemake_executor_daskjq.errors import DaskjqError, NoPilotError
+from snakemake_executor_daskjq.history import History
 from snakemake_executor_daskjq.journal import Journal, RunFolder
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
@@ -89,7 +90,9 @@ def play(tmp_path: Path) -> Callable[..., tuple[Told, list[dict[str, object]]]]:
         async def body() -> Told:
             told = Told(lambda: dispatcher.fleet)
             log = Journal(folder.journal_path, told.warn)
-            dispatcher = Dispatcher([pool], lambda _: FakeFleet(), told, log, folder, Summary())
+            dispatcher = Dispatcher(
+                [pool], lambda _: FakeFleet(), told, log, folder, Summary(), History(folder.history_path)
+            )
             await scenario(dispatcher, dispatcher.fleet, told)
             await dispatcher.close()
             log.close()
@@ -120,6 +123,7 @@ def test_a_job_runs_on_a_pilot_and_is_reported_once(play: Callable[..., tuple[To
     names = [event["event"] for event in events]
     assert names == [
         "job_submitted",
+        "planned",
         "pilot_requested",
         "pilot_submitted",
         "pilot_started",

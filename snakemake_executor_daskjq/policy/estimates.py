@@ -1,0 +1,95 @@
+"""How long jobs take, and what is still to come of the workflow."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..history import Usage
+    from ..model.request import Outlook
+
+URGENCIES_S = 10.0
+"""The ways to the workflow's end are measured again this often."""
+
+MEMORY_MARGIN = 1.25
+"""So much more than its largest job so far is set aside for a job of a rule that states no memory."""
+
+
+class Estimates:
+    """What is known of rules: as measured in this run, else as stated, else as measured in earlier runs."""
+
+    def __init__(self, history: Mapping[str, Usage]) -> None:
+        self._history = history
+        self._measured: dict[str, tuple[int, float]] = {}  # rule -> jobs ended, their wall seconds
+        self._follows: Mapping[str, frozenset[str]] = {}
+        self._to_come: Counter[str] | None = None
+        self._urgencies: dict[str, float] = {}
+        self._urgencies_at = -math.inf
+
+    def job_ended(self, rule: str, wall_s: float) -> None:
+        jobs, total_s = self._measured.get(rule, (0, 0.0))
+        self._measured[rule] = jobs + 1, total_s + wall_s
+
+    def measured_s(self, rule: str) -> float | None:
+        """The mean of this run's jobs."""
+        jobs, total_s = self._measured.get(rule, (0, 0.0))
+        return total_s / jobs if jobs else None
+
+    def expected_s(self, rule: str, runtime_s: float | None = None) -> float | None:
+        """How long a job of the rule with that stated runtime takes; None where nothing is known."""
+        measured_s = self.measured_s(rule)
+        if measured_s is not None:
+            return measured_s
+        if runtime_s is not None:
+            return runtime_s
+        earlier = self._history.get(rule)
+        return None if earlier is None else earlier.wall_s
+
+    def memory_mb(self, rule: str) -> int | None:
+        """What to set aside for a job that states no memory: the rule's peak in earlier runs and a margin."""
+        earlier = self._history.get(rule)
+        return math.ceil(MEMORY_MARGIN * earlier.peak_mem_mb) if earlier and earlier.peak_mem_mb else None
+
+    # -- what is to come --------------------------------------------------------------------------------------
+
+    def learn(self, outlook: Outlook) -> None:
+        """The workflow's rules as they were when the first jobs came."""
+        self._follows = outlook.follows
+        self._to_come = None if outlook.is_open_ended else Counter(outlook.jobs)
+
+    def submitted(self, rule: str) -> None:
+        if self._to_come is not None:
+            self._to_come[rule] -= 1
+
+    @property
+    def is_all_submitted(self) -> bool:
+        """True if it is known that no job is to come."""
+        return self._to_come is not None and not any(jobs > 0 for jobs in self._to_come.values())
+
+    def soon(self, ends: Mapping[str, float], until: float) -> int:
+        """How many jobs may become ready by `until`, given when the first running job of each rule ends."""
+        if self._to_come is None:
+            return 0
+        next_rules = {rule for running, end in ends.items() if end <= until for rule in self._follows.get(running, ())}
+        return sum(max(0, self._to_come[rule]) for rule in next_rules)
+
+    def urgency_s(self, rule: str, now: float) -> float:
+        """Seconds from the start of a job of this rule to the workflow's end, along the longest way."""
+        if now - self._urgencies_at >= URGENCIES_S:
+            self._urgencies.clear()
+            self._urgencies_at = now
+        return self._way_s(rule, frozenset())
+
+    def _way_s(self, rule: str, passed: frozenset[str]) -> float:
+        known = self._urgencies.get(rule)
+        if known is not None:
+            return known
+        if rule in passed:
+            return 0.0  # a rule that feeds itself
+        after_s = max((self._way_s(next_, passed | {rule}) for next_ in self._follows.get(rule, ())), default=0.0)
+        self._urgencies[rule] = after_s + (self.expected_s(rule) or 0.0)
+        return self._urgencies[rule]
