@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ..mapping import misfit
 
@@ -42,6 +42,8 @@ MOST_DEMANDS = 200
 """With more kinds of work than this the greedy answer has to do: the program would take too long."""
 
 TINY = 1e-9
+
+Floors: TypeAlias = "Sequence[tuple[frozenset[int], int]]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +144,12 @@ def plan(demands: Iterable[Demand], supplies: Sequence[Supply], *, program: bool
     """
     started = time.perf_counter()
     work = _digest(demands, supplies)
-    least = _least(work, supplies)
-    more = _greedy(work, supplies, least)
+    floors = _floors(work, supplies)
+    more = _greedy(work, supplies, floors)
     price, method = _price(more, work, supplies), "greedy"
-    bound = _bound(work, supplies, least)
+    bound = _bound(work, supplies, floors)
     if program and (bound is None or bound < price * (1 - 1e-6)) and len(work) <= MOST_DEMANDS:
-        answer = _program(work, supplies, least)
+        answer = _program(work, supplies, floors)
         if answer is not None:
             better, bound = answer
             if (cheaper := _price(better, work, supplies)) < price * (1 - 1e-6):
@@ -199,19 +201,22 @@ def _digest(demands: Iterable[Demand], supplies: Sequence[Supply]) -> list[Work]
     return sorted(work, key=lambda item: (len(item.shares), -item.late))
 
 
-def _least(work: Sequence[Work], supplies: Sequence[Supply]) -> list[int]:
-    """How many pilots each pool must get: its `min_pilots`, and one where work has no pilot at all to go to."""
-    least = [
-        min(supply.most, max(0, supply.pool.min_pilots - supply.running - supply.coming)) if work else 0
-        for supply in supplies
-    ]
+def _floors(work: Sequence[Work], supplies: Sequence[Supply]) -> Floors:
+    """What every answer must hold: so many new pilots at least in these pools together.
+
+    Each pool's `min_pilots`, and one pilot for work that has none at all to go to.
+    """
+    floors = []
+    for index, supply in enumerate(supplies if work else ()):
+        missing = min(supply.most, supply.pool.min_pilots - supply.running - supply.coming)
+        if missing > 0:
+            floors.append((frozenset({index}), missing))
     for item in work:
-        if any(supplies[index].running + supplies[index].coming + least[index] for index in item.shares):
-            continue
-        possible = [index for index in item.shares if supplies[index].most]
-        if possible:
-            least[min(possible, key=lambda index: supplies[index].price)] = 1
-    return least
+        if not any(supplies[index].running + supplies[index].coming for index in item.shares):
+            possible = frozenset(index for index in item.shares if supplies[index].most)
+            if possible:
+                floors.append((possible, 1))
+    return floors
 
 
 def _price(more: Sequence[int], work: Sequence[Work], supplies: Sequence[Supply]) -> float:
@@ -243,9 +248,12 @@ def _cover(item: Work, left: _Left, supplies: Sequence[Supply]) -> float:
     return uncovered
 
 
-def _greedy(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[int]) -> list[int]:
+def _greedy(work: Sequence[Work], supplies: Sequence[Supply], floors: Floors) -> list[int]:
     """Each kind of work in turn takes what there is, and new pilots of the pool that is cheapest for it."""
-    more = list(least)
+    more = [0] * len(supplies)
+    for pools, least in floors:
+        while sum(more[index] for index in pools) < least:
+            more[min(pools, key=lambda index: (supplies[index].price, index))] += 1
     left = _Left([_offers(supply, n, work) for supply, n in zip(supplies, more, strict=True)])
     for item in work:
         uncovered = _cover(item, left, supplies)
@@ -266,17 +274,17 @@ def _greedy(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[in
     # What came first may have been too much in the light of what came later.
     best = _price(more, work, supplies)
     for index in sorted(range(len(more)), key=lambda index: -supplies[index].price):
-        while more[index] > least[index]:
+        while more[index]:
             more[index] -= 1
             price = _price(more, work, supplies)
-            if price >= best:
+            if price >= best or not all(sum(more[i] for i in pools) >= least for pools, least in floors):
                 more[index] += 1
                 break
             best = price
     return more
 
 
-def _bound(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[int]) -> float | None:
+def _bound(work: Sequence[Work], supplies: Sequence[Supply], floors: Floors) -> float | None:
     """A price that no answer can be below, where each kind of work has one pool to go to; else None.
 
     Of one pool with n more pilots, at least (the largest need of a resource - what is offered - n) pilots' worth
@@ -290,6 +298,7 @@ def _bound(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[int
             for name, share in shares.items():
                 needs[index][name] = needs[index].get(name, 0.0) + share
     total = 0.0
+    least = [max((n for pools, n in floors if index in pools), default=0) for index in range(len(supplies))]
     for supply, needed, n in zip(supplies, needs, least, strict=True):
         missing = max((need - supply.offered(name) for name, need in needed.items()), default=0.0)
         options = {max(n, min(supply.most, k)) for k in (math.floor(missing), math.ceil(missing))}
@@ -297,15 +306,12 @@ def _bound(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[int
     return total
 
 
-def _program(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[int]) -> tuple[list[int], float] | None:
+def _program(work: Sequence[Work], supplies: Sequence[Supply], floors: Floors) -> tuple[list[int], float] | None:
     """The integer program: its answer, and a price that no answer can be below; None if no solver works."""
     import pulp
 
     problem = pulp.LpProblem("pilots", pulp.LpMinimize)
-    more = [
-        pulp.LpVariable(f"n{index}", low, max(low, supply.most), cat="Integer")
-        for index, (supply, low) in enumerate(zip(supplies, least, strict=True))
-    ]
+    more = [pulp.LpVariable(f"n{index}", 0, supply.most, cat="Integer") for index, supply in enumerate(supplies)]
     parts = [
         {index: pulp.LpVariable(f"x{number}_{index}", 0, 1) for index in item.shares}
         for number, item in enumerate(work)
@@ -316,6 +322,8 @@ def _program(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[i
     )
     for part, share in zip(parts, late, strict=True):
         problem += pulp.lpSum(part.values()) + share == 1
+    for pools, least in floors:
+        problem += pulp.lpSum(more[index] for index in pools) >= least
     names = {name for item in work for needs in item.shares.values() for name in needs}
     for index, supply in enumerate(supplies):
         for name in names:
@@ -343,7 +351,4 @@ def _program(work: Sequence[Work], supplies: Sequence[Supply], least: Sequence[i
         return None
     if problem.sol_status == pulp.LpSolutionOptimal:
         bound = pulp.value(problem.objective)
-    answer = [
-        min(max(round(n.value()), low), max(low, s.most)) for n, low, s in zip(more, least, supplies, strict=True)
-    ]
-    return answer, bound
+    return [min(round(n.value()), supply.most) for n, supply in zip(more, supplies, strict=True)], bound
