@@ -122,7 +122,7 @@ def test_idle_pilots_end_while_the_workflow_goes_on(workflow: Workflow, slurm: S
     workflow.wait_until(lambda: slurm.queued_or_running() == [])
     (workflow.folder / "go").touch()
     assert process.wait(30) == 0
-    assert [event["why"] for event in workflow.journal("pilot_ended")] == ["idle"]
+    assert [event["why"] for event in workflow.journal("pilot_ended")] == ["no more work"]
 
 
 @pytest.mark.parametrize(
