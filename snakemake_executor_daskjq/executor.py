@@ -91,7 +91,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         asked = [translate(dict(job.resources.items()), pools) for job in jobs]
         # All requests, before the first is told as started.
         requests = [self._request(job, own.resources, pools) for job, own in zip(jobs, asked, strict=True)]
-        self._warn_of_unmet(zip(jobs, asked, strict=True), pools)
+        self._warn_of_unmet(zip(requests, asked, strict=True), pools)
         batch = []
         for job, request, own in zip(jobs, requests, asked, strict=True):
             self.run_job_pre(job)
@@ -217,36 +217,31 @@ class Executor(RealExecutor):  # type: ignore[misc]
     # -- job -> Request and Launch --------------------------------------------------------------------------
 
     def _request(self, job: JobExecutorInterface, resources: dict[str, object], pools: Sequence[Pool]) -> Request:
-        declared = {name for pool in pools for name in pool.others}
-        wanted = mapping.amounts(resources, declared - {"gpu"})
-        if self._config.local:
-            # As with Snakemake's own local execution: a rule may name more threads than there are.
-            wanted["cores"] = min(wanted["cores"], max(pool.amounts["cores"] for pool in pools))
         try:
-            request = Request(
+            return mapping.request_of(
+                resources,
+                pools,
+                rule=job.name,
+                members=tuple(job.rules) if job.is_group() else (),
                 key=f"{job.name}-{job.jobid}-{job.attempt}",
                 job_id=job.jobid if isinstance(job.jobid, int) else 0,
-                rule=job.name,
                 attempt=job.attempt,
-                amounts=wanted,
-                runtime_s=mapping.runtime_s(resources),
-                pools=mapping.open_pools(job.name, resources, pools),
                 priority=getattr(job, "priority", 0),
             )
-            mapping.check_feasible(request, pools)
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
-        return request
 
-    def _warn_of_unmet(self, jobs: Iterable[tuple[JobExecutorInterface, Translated]], pools: Sequence[Pool]) -> None:
+    def _warn_of_unmet(self, jobs: Iterable[tuple[Request, Translated]], pools: Sequence[Pool]) -> None:
         """One warning for all that is new: what jobs ask of Slurm that no pool gives."""
         told = []
-        for job, own in jobs:
-            unmet = [f"{label}, which no pool gives" for label in mapping.unmet_labels(own.resources, pools)]
-            for words in (*unmet, *own.passed_over):
+        for request, own in jobs:
+            unmet = mapping.unmet_labels(own.resources, [pool for pool in pools if request.may_use(pool.name)])
+            alone = set(mapping.unmet_labels(own.resources, pools))
+            which = [f"{one}, which no pool gives{'' if one in alone else ' together with the rest'}" for one in unmet]
+            for words in (*which, *own.passed_over):
                 if words not in self._warned:
                     self._warned.add(words)
-                    told.append(f"rule {job.name} asks for {words}")
+                    told.append(f"rule {request.rule} asks for {words}")
         if told:
             self.warn("; ".join(told) + ". The jobs run on the pools that there are.")
 

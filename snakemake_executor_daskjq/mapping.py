@@ -25,12 +25,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from .errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError, shown
+from .model.request import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from .model.pool import Pool
-    from .model.request import Amounts, Request
+    from .model.request import Amounts
 
 _SHARE = re.compile(r"[0-9]*\.[0-9]{1,9}")
 
@@ -81,10 +82,44 @@ def runtime_s(resources: Mapping[str, object]) -> int | None:
     return round(value * 60) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def open_pools(rule: str, resources: Mapping[str, object], pools: Iterable[Pool]) -> tuple[str, ...] | None:
+def request_of(
+    resources: Mapping[str, object],
+    pools: Iterable[Pool],
+    *,
+    rule: str,
+    members: Collection[str] = (),
+    key: str = "",
+    job_id: int = 0,
+    attempt: int = 1,
+    priority: int = 0,
+) -> Request:
+    """The request of a job with these evaluated resources (`migration.translate` has been over them).
+
+    `members` are the rules of a group job, whose `rule` is the group's name.
+
+    Raises
+    ------
+    UnknownPoolError, ClosedPoolsError : see `open_pools`.
+    InfeasibleRequestError : see `check_feasible`.
+    """
+    pools = tuple(pools)
+    opened = open_pools(rule, resources, pools, members)
+    usable = [pool for pool in pools if opened is None or pool.name in opened]
+    wanted = amounts(resources, {name for pool in pools for name in pool.others} - {"gpu"})
+    if all(pool.system == "local" for pool in usable):
+        # As with Snakemake's own local execution: a rule may name more threads than there are.
+        wanted["cores"] = min(wanted["cores"], max(pool.amounts["cores"] for pool in usable))
+    request = Request(key, job_id, rule, attempt, wanted, runtime_s(resources), opened, priority)
+    check_feasible(request, pools)
+    return request
+
+
+def open_pools(
+    rule: str, resources: Mapping[str, object], pools: Iterable[Pool], members: Collection[str] = ()
+) -> tuple[str, ...] | None:
     """The pools whose patterns, labels and place are right for a job; None for all. Amounts are not looked at.
 
-    `slurm_partition`, `slurm_account` and `constraint` select the pools that offer them, if there are such.
+    `slurm_partition` and the other `LABELS` select the pools that offer them, if there are such, in that order.
 
     Raises
     ------
@@ -101,7 +136,7 @@ def open_pools(rule: str, resources: Mapping[str, object], pools: Iterable[Pool]
     named = [pool for pool in pools if pool.name == str(pin)] if pin else list(pools)
     if not named:
         raise UnknownPoolError(rule, str(pin), tuple(pool.name for pool in pools))
-    reasons = {pool.name: closed(rule, resources, pool) for pool in named}
+    reasons = {pool.name: closed(members or [rule], resources, pool) for pool in named}
     admitted = [pool for pool in named if not reasons[pool.name]]
     if not admitted:
         raise ClosedPoolsError(rule, reasons)
@@ -110,18 +145,18 @@ def open_pools(rule: str, resources: Mapping[str, object], pools: Iterable[Pool]
     return tuple(pool.name for pool in admitted) if len(admitted) < len(pools) else None
 
 
-def closed(rule: str, resources: Mapping[str, object], pool: Pool) -> str:
-    """Why the pool does not admit jobs of this rule, or "".
+def closed(rules: Collection[str], resources: Mapping[str, object], pool: Pool) -> str:
+    """Why the pool does not admit jobs of these rules (of several in a group), or "".
 
     >>> from snakemake_executor_daskjq.model.pool import Pool
-    >>> closed("map", {"daskjq_labels": "paid,fast"}, Pool("large", "slurm", labels=("paid", "fast")))
+    >>> closed(["map"], {"daskjq_labels": "paid,fast"}, Pool("large", "slurm", labels=("paid", "fast")))
     ''
     """
     nodes = integer(resources.get("nodes")) or 1
     if nodes != pool.nodes:
         plural = "s" * (pool.nodes > 1)
         return f"its pilots have {pool.nodes} node{plural}, the job asks for {nodes}"
-    if pool.rules and not any(fnmatchcase(rule, pattern) for pattern in pool.rules):
+    if pool.rules and not all(any(fnmatchcase(rule, pattern) for pattern in pool.rules) for rule in rules):
         return f"it is for the rules {', '.join(pool.rules)}"
     missing = set(pool.labels).difference(re.split(r"[\s,]+", str(resources.get("daskjq_labels") or "")))
     return f"it is for jobs with daskjq_labels={','.join(sorted(missing))}" if missing else ""
@@ -193,7 +228,7 @@ def ruled_out(request: Request, pool: Pool) -> str:
     'cores=8 asked, its pilots have 4'
     """
     if not request.may_use(pool.name):
-        reason = closed(request.rule, {}, pool)
+        reason = closed([request.rule], {}, pool)
         return reason if pool.rules and reason else "the job asks for other pools or nodes, or lacks a label"
     found = misfit(request, pool)
     if found is None:

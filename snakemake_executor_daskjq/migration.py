@@ -63,26 +63,28 @@ class Translated:
     Attributes
     ----------
     resources : what `mapping` reads.
-    nodes, tasks : how many of them the job spans.
+    nodes, tasks, cores_per_task : how many nodes and tasks the job spans, and how wide a task is.
     passed_over : what was done with the rest, a sentence each.
     """
 
     resources: dict[str, object]
     nodes: int
     tasks: int
+    cores_per_task: int
     passed_over: tuple[str, ...]
 
     @property
     def environment(self) -> dict[str, str]:
         """What Slurm would tell launchers (`srun`, `mpirun`) in a batch job of this job's own."""
-        if self.nodes == 1:
+        if self.tasks == 1 and self.nodes == 1:
             return {}
         each = -(-self.tasks // self.nodes)
         return {
             "SLURM_NTASKS": str(self.tasks),
             "SLURM_NPROCS": str(self.tasks),
             "SLURM_NTASKS_PER_NODE": str(each),
-            "SLURM_TASKS_PER_NODE": f"{each}(x{self.nodes})",
+            "SLURM_CPUS_PER_TASK": str(self.cores_per_task),
+            "SLURM_TASKS_PER_NODE": f"{each}(x{self.nodes})" if self.nodes > 1 else str(each),
         }
 
 
@@ -108,7 +110,8 @@ directives",)
         tasks = per_node * nodes
     if per_gpu := _whole(own, "tasks_per_gpu"):
         tasks = max(1, per_gpu * gpus)
-    cores = (_whole(own, "cpus_per_task") or _whole(own, "_cores") or 1) * tasks
+    cores_per_task = _whole(own, "cpus_per_task") or _whole(own, "_cores") or 1
+    cores = cores_per_task * tasks
     if per_gpu := _whole(own, "cpus_per_gpu"):
         cores = max(1, per_gpu * gpus)
     if own.get("mpi") and not _whole(own, "nodes"):
@@ -119,7 +122,7 @@ directives",)
     own["nodes"] = nodes
     if per_core := _whole(own, "mem_mb_per_cpu"):
         own["mem_mb"] = per_core * -(-cores // nodes)
-    return Translated(own, nodes, tasks, tuple(passed_over))
+    return Translated(own, nodes, tasks, cores_per_task, tuple(passed_over))
 
 
 def _whole(resources: Mapping[str, object], name: str) -> int | None:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import mapping
 from .errors import DaskjqError, shown
 from .migration import translate
-from .model.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -84,21 +83,12 @@ def placement(asked: Asked, pools: Sequence[Pool]) -> tuple[str, bool]:
     """Where these jobs may run and why not elsewhere, in words; False where they can run nowhere."""
     if asked.local:
         return "runs beside Snakemake (localrules)", True
-    declared = {name for pool in pools for name in pool.others} - {"gpu"}
     own = translate(asked.resources, pools)
-    amounts = mapping.amounts(own.resources, declared)
-    if all(pool.system == "local" for pool in pools):
-        amounts["cores"] = min(amounts["cores"], max(pool.amounts["cores"] for pool in pools))
-    wanted = ", ".join(shown(name, amount) for name, amount in amounts.items())
     try:
-        request = Request(
-            *("", 0, asked.rule, 1, amounts),
-            runtime_s=mapping.runtime_s(own.resources),
-            pools=mapping.open_pools(asked.rule, own.resources, pools),
-        )
-        mapping.check_feasible(request, pools)
+        request = mapping.request_of(own.resources, pools, rule=asked.rule)
     except DaskjqError as error:
-        return f"{wanted}: runs nowhere. {error}", False
+        return f"runs nowhere. {error}", False
+    wanted = ", ".join(shown(name, amount) for name, amount in request.amounts.items())
     if request.runtime_s is not None:
         wanted += f", runtime={request.runtime_s // 60} min"
     reasons = {pool.name: mapping.ruled_out(request, pool) for pool in pools}

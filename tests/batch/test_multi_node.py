@@ -31,7 +31,7 @@ PROGRAM = """\
 SNAKEFILE = """
     localrules: compile
     rule all:
-        input: "pi", "steps", "single"
+        input: "pi", "steps", "single", "one"
     rule compile:
         input: "sum.c"
         output: "sum"
@@ -45,6 +45,11 @@ SNAKEFILE = """
         output: "steps"
         resources: tasks=6, mpi="srun", mem_mb=500, runtime=3
         shell: "{resources.mpi} -n {resources.tasks} sh -c 'echo $SLURMD_NODENAME' > {output}"
+    rule one:
+        input: "sum"
+        output: "one"
+        resources: tasks=3, mpi="mpirun", mem_mb=500, runtime=3
+        shell: "{resources.mpi} -n {resources.tasks} ./{input} > {output}"
     rule single:
         output: "single"
         resources: runtime=3
@@ -53,14 +58,19 @@ SNAKEFILE = """
 
 # The two virtual nodes are one host: its shared memory is not what ranks of different nodes may use.
 POOLS = """
-    defaults: {system: slurm, cores: 4, memory: 2GiB, walltime: 00:10:00, max_pilots: 1, idle_timeout: 5s}
+    defaults:
+      system: slurm
+      cores: 4
+      memory: 2GiB
+      walltime: 00:10:00
+      max_pilots: 1
+      idle_timeout: 5s
+      prologue:
+        - export OMPI_MCA_btl=tcp,self OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
+        - export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     pools:
       one: {partition: main}
-      two:
-        nodes: 2
-        prologue:
-          - export OMPI_MCA_btl=tcp,self OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
-          - export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+      two: {nodes: 2}
 """
 
 
@@ -78,9 +88,10 @@ def test_mpirun_and_srun_reach_all_nodes_of_the_pilot(workflow: Workflow, slurm:
     assert set(workflow.read("steps").split()) == set(nodes)  # six tasks: more than one node has
     assert len(workflow.read("steps").split()) == 6
     assert workflow.read("single") == "1\n"
+    assert "3 ranks, sum 6" in workflow.read("one")
     pilots = {event["pilot"]: event["batch_id"] for event in workflow.journal("pilot_submitted")}
     placed = {event["key"].partition("-")[0]: event["pilot"] for event in workflow.journal("job_placed")}
-    assert placed["pi"] == placed["steps"] != placed["single"]
+    assert placed["pi"] == placed["steps"] != placed["single"] == placed["one"]
     record = slurm.run("scontrol", "--oneliner", "show", "job", pilots[placed["pi"]])
     assert "NumNodes=2" in record
     assert "NumCPUs=8" in record

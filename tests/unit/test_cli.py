@@ -54,7 +54,7 @@ def test_check_shows_each_script_and_where_rules_go(tmp_path: Path) -> None:
         "asked, its pilots have 300 seconds)",
     ):
         assert line in checked.stdout.splitlines()
-    assert "rule c, 1 job: cores=9, mem_mb=50: runs nowhere. Rule c asks for cores=9, but the largest" in checked.stdout
+    assert "rule c, 1 job: runs nowhere. Rule c asks for cores=9, but the largest" in checked.stdout
     assert daskjq(tmp_path, "pools", "check", "pools.yaml", "--set-threads", "c=8").returncode == 0
     assert not (tmp_path / "a").exists()
 
@@ -63,7 +63,7 @@ def test_mistakes_are_one_line_and_status_1(tmp_path: Path) -> None:
     (tmp_path / "pools.yaml").write_text("pools:\n  a: {system: x}\n")
     checked = daskjq(tmp_path, "pools", "check", "pools.yaml")
     assert (checked.returncode, checked.stdout) == (1, "")
-    assert checked.stderr.startswith("daskjq: pools.yaml, line 2, pools.a.system: found 'x', allowed is one of local")
+    assert checked.stderr.startswith(f"daskjq: {tmp_path / 'pools.yaml'}, line 2, pools.a.system: found 'x', allowed ")
     asked = daskjq(tmp_path, "pools", "from-slurm", PATH="/nowhere")
     assert asked.returncode == 1
     assert asked.stderr.startswith("daskjq: The shapes of pilots could not be learned from Slurm: the command scontrol")

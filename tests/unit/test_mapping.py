@@ -89,6 +89,8 @@ def test_rules_and_labels_open_pools_and_slurms_words_select_among_them() -> Non
         ("sort", {"daskjq_pool": "align"}, ("align",)),
     ]:
         assert open_pools(rule, resources, pools) == names
+    assert open_pools("group", {}, pools, members=["align1", "sort"]) == ("main", "short", "align")
+    assert open_pools("align", {}, pools, members=["align1", "map"]) == ("main", "short")
     with pytest.raises(
         ClosedPoolsError, match=r"Rule map may use no pool \(align: it is for the rules align\*, sort\)"
     ):

@@ -94,7 +94,9 @@ def test_launchers_are_told_what_a_batch_job_of_their_own_would_tell_them() -> N
     translated = translate({"_cores": 1, "tasks": 4, "nodes": 2, "mpi": "mpirun"}, POOLS)
     assert translated.environment["SLURM_NTASKS"] == "4"
     assert translated.environment["SLURM_TASKS_PER_NODE"] == "2(x2)"
-    assert translate({"_cores": 1, "tasks": 4}, POOLS).environment == {}
+    alone = translate({"_cores": 1, "tasks": 4, "cpus_per_task": 2}, POOLS)
+    assert (alone.environment["SLURM_TASKS_PER_NODE"], alone.environment["SLURM_CPUS_PER_TASK"]) == ("4", "2")
+    assert translate({"_cores": 4}, POOLS).environment == {}
 
 
 def test_on_this_machine_nodes_are_passed_over_as_under_snakemakes_local_execution() -> None:
