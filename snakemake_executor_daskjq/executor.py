@@ -8,6 +8,7 @@ callbacks take the scheduler's lock, which it holds while it waits for files; Da
 from __future__ import annotations
 
 import functools
+import os
 import queue
 import shlex
 import sys
@@ -42,11 +43,11 @@ if TYPE_CHECKING:
 common_settings = CommonSettings(
     non_local_exec=True,
     implies_no_shared_fs=False,
-    job_deploy_sources=False,
+    job_deploy_sources=True,  # where they are not shared, nothing else would bring them
     pass_default_storage_provider_args=True,
     pass_default_resources_args=True,
     pass_envvar_declarations_to_cmd=False,  # secrets go with the request, never on a command line
-    auto_deploy_default_storage_provider=False,
+    auto_deploy_default_storage_provider=False,  # pilots have the environment that daskjq is installed in
     pass_group_args=True,
 )
 
@@ -117,8 +118,13 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return ExecMode.REMOTE
 
     def get_python_executable(self) -> str:
-        shared = SharedFSUsage.SOFTWARE_DEPLOYMENT in self.workflow.storage_settings.shared_fs_usage
-        return sys.executable if shared else "python"
+        """The one that pilots are started with, whatever else may not be shared."""
+        return sys.executable
+
+    def get_snakefile(self) -> str:
+        """Sources that are deployed lie below the working directory."""
+        snakefile = str(super().get_snakefile())
+        return snakefile if self._shares(SharedFSUsage.SOURCES) else os.path.relpath(snakefile)
 
     @property
     def cores(self) -> int | str:
@@ -250,7 +256,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             key=request.key,
             common_argv=self._common_arguments,
             job_argv=tuple(self._job_arguments(job, request)),
-            cwd=str(self.workflow.workdir_init),
+            cwd=str(self.workflow.workdir_init) if self._common_workdir else "",
+            storage_prefix=self._storage_prefix,
             log_path=str(self._folder.job_log(request.rule, request.key).absolute()),
             python=self.get_python_executable(),
             precommand=self._precommand,
@@ -299,8 +306,27 @@ class Executor(RealExecutor):  # type: ignore[misc]
         )
 
     @functools.cached_property
+    def _common_workdir(self) -> bool:
+        """Whether jobs run in the run's working directory; if not, in a folder of their own."""
+        return self.workflow.storage_settings.assume_common_workdir or self._shares(SharedFSUsage.SOURCES)
+
+    @functools.cached_property
+    def _storage_prefix(self) -> str:
+        """Where a job puts its copies of stored files, if it has its own."""
+        if self._shares(SharedFSUsage.STORAGE_LOCAL_COPIES):
+            return ""
+        return str(self.workflow.storage_settings.remote_job_local_storage_prefix)
+
+    @functools.cached_property
     def _precommand(self) -> str:
-        return str(self.workflow.spawned_job_args_factory.precommand(executor_common_settings=self.common_settings))
+        if self._common_workdir:  # what could be deployed is there, and in use
+            return self.workflow.remote_execution_settings.precommand or ""
+        factory = self.workflow.spawned_job_args_factory
+        return str(
+            factory.precommand(
+                executor_common_settings=self.common_settings, python_executable=self.get_python_executable()
+            )
+        )
 
     @functools.cached_property
     def _environment(self) -> dict[str, str]:

@@ -107,7 +107,9 @@ class Launch:
     key : the request's key.
     common_argv : arguments of `python -m snakemake` that all jobs of the run share.
     job_argv : those of this job.
-    cwd : the working directory.
+    cwd : the working directory; "" for a new folder on the pilot's host, which is removed when the job ends.
+    storage_prefix : the folder in which the job gets one of its own for copies of stored files; environment
+        variables are the pilot's. "" where all jobs share them.
     log_path : receives the child's output; one file a job and attempt.
     python : the interpreter.
     precommand : shell code that must succeed before (Snakemake's `--precommand`), or "".
@@ -126,6 +128,7 @@ class Launch:
     log_path: str
     python: str
     precommand: str = ""
+    storage_prefix: str = ""
     env: dict[str, str] = field(default_factory=dict, repr=False)
     warm_start: WarmStart = WarmStart.OFF
     amounts: Amounts = field(default_factory=dict)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from ..model.outcome import End, Outcome
 from ..model.request import WarmStart
-from . import processes
+from . import folders, processes
 from .client import HostRefusedError, RuleHost
 from .grants import Grants
 
@@ -205,8 +205,8 @@ async def run_job(launch: Launch) -> Outcome:
     job or its start does.
     """
     try:
-        async with grants.hold(launch.amounts) as grant:
-            return await _hosts.run(replace(launch, grant=grant))
+        async with grants.hold(launch.amounts) as grant, folders.own(launch, grant.tmpdir) as ready:
+            return await _hosts.run(replace(ready, grant=grant))
     except OSError as error:
         return Outcome(End.NOT_STARTED, detail=str(error))
 
