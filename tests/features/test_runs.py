@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from ..snakefiles import HELD
@@ -255,23 +253,3 @@ def test_a_deployment_method_that_is_not_there_is_refused(
     assert workflow.run("--jobs", "9", "--software-deployment-method", method) == 1
     assert word in workflow.output.lower()
     assert not workflow.run_folders
-
-
-@feature("SnakemakeApi")
-def test_the_api_runs_a_workflow(workflow: Workflow) -> None:
-    workflow.write(CHAIN)
-    workflow.write(
-        """
-        from pathlib import Path
-        from snakemake.api import SnakemakeApi
-        from snakemake.settings.types import OutputSettings, ResourceSettings
-        from snakemake_executor_plugin_daskjq import ExecutorSettings
-        with SnakemakeApi(OutputSettings()) as api:
-            workflow = api.workflow(ResourceSettings(nodes=10), snakefile=Path("Snakefile"))
-            workflow.dag().execute_workflow(executor="daskjq", executor_settings=ExecutorSettings(cores=1))
-        """,
-        "run.py",
-    )
-    process = workflow.start_command(sys.executable, "run.py")
-    assert process.wait(60) == 0, workflow.output
-    assert ran(workflow) == ["a", "b", "c"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import snakemake.common.tests
 
 from snakemake_executor_daskjq.settings import ExecutorSettings
 
 
+@pytest.mark.feature("snakemake.common.tests, which use SnakemakeApi")
 class TestLocal(snakemake.common.tests.TestWorkflowsLocalStorageBase):
     __test__ = True
 
