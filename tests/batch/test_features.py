@@ -9,6 +9,7 @@ import pytest
 from ..features.case import Case, parametrize, run_together, selected
 from ..features.directives import DIRECTIVES
 from ..features.options import OPTIONS
+from ..features.test_storage import run_stored, stored, verify_stored
 from ..workflow import Workflow
 from .conftest import OPTIONS as PILOTS
 from .slurm import SlurmCluster
@@ -40,3 +41,10 @@ def test_directive(case: Case, together: Callable[[Sequence[Case]], Workflow]) -
 @parametrize(OPTIONS, system="slurm")
 def test_option(case: Case, together: Callable[[Sequence[Case]], Workflow]) -> None:
     case.verify(together(OPTIONS))
+
+
+@pytest.mark.feature("--shared-fs-usage none", system="slurm")
+def test_pilots_that_share_no_working_directory(workflow: Workflow) -> None:
+    stored(workflow)
+    assert run_stored(workflow, shared=set()) == 0, workflow.output[-3000:]
+    verify_stored(workflow, common=False)

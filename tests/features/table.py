@@ -6,6 +6,7 @@ without a test stays empty. `claimed` and `shown` let a test compare the table w
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ class Collector:
             mark = item.get_closest_marker("feature")
             assert mark is not None
             system = mark.kwargs.get("system", "local")
-            cell = NO if mark.kwargs.get("broken") or item.get_closest_marker("xfail") else YES
+            cell = NO if item.get_closest_marker("xfail") else mark.kwargs.get("cell", YES)
             self._cells[item.nodeid] = (mark.args[0], system, cell)
             row = self.rows[mark.args[0]]
             row.note = row.note or mark.kwargs.get("note", "")
@@ -84,7 +85,7 @@ def main() -> None:
 
 
 def _code(name: str) -> str:
-    return " ".join(f"`{word}`" if word.startswith("--") else word for word in name.split(" ")).replace(",`", "`,")
+    return re.sub(r"(--[a-z-]+[a-z])", r"`\1`", name)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ def test_jobs_of_higher_priority_go_first(workflow: Workflow) -> None:
     assert placed == ["high", "middle", "low"]
 
 
-@feature("--immediate-submit", note="refused, with the reason: pilots take a job when its inputs are there")
+@feature("--immediate-submit", cell="refused", note="with the reason: pilots take a job when its inputs are there")
 def test_immediate_submit_is_refused(workflow: Workflow) -> None:
     workflow.write(CHAIN)
     assert workflow.run("--jobs", "9", "--immediate-submit", "--notemp") == 1
@@ -190,7 +190,7 @@ def test_immediate_submit_is_refused(workflow: Workflow) -> None:
     assert "Traceback" not in workflow.output
 
 
-@feature("--jobname, --jobscript", note="no effect, as jobs are no batch jobs here; the latter is told")
+@feature("--jobname, --jobscript", cell="no effect", note="jobs are no batch jobs here; the latter is told")
 def test_a_jobscript_has_no_effect_and_that_is_told(workflow: Workflow) -> None:
     workflow.write(CHAIN).write("", "script.sh")
     assert workflow.run("--jobs", "9", "--jobscript", "script.sh", "--jobname", "x.{jobid}") == 0
@@ -231,12 +231,12 @@ def test_environment_modules_are_loaded(workflow: Workflow) -> None:
 @pytest.mark.parametrize(
     ("directive", "method", "word"),
     [
-        pytest.param('conda: "e.yaml"', "conda", "conda", marks=feature("conda: without conda")),
+        pytest.param('conda: "e.yaml"', "conda", "conda", marks=feature("conda: without conda", cell="refused")),
         pytest.param(
             'container: "docker://debian"',
             "apptainer",
             "apptainer",
-            marks=feature("container: without apptainer"),
+            marks=feature("container: without apptainer", cell="refused"),
         ),
     ],
 )

@@ -18,7 +18,7 @@ def executor(request: pytest.FixtureRequest) -> str:
 
 
 def stock(name: str, note: str) -> pytest.MarkDecorator:
-    return pytest.mark.feature(name, note=f"as under cluster-generic: {note}", broken=True)
+    return pytest.mark.feature(name, note=f"as under cluster-generic: {note}", cell="no")
 
 
 @stock("handover without --cores", "Snakemake takes the number of its cores and finds none")

@@ -17,7 +17,7 @@ EVERYTHING = {
 }
 
 
-def stored(workflow: Workflow) -> Path:
+def stored(workflow: Workflow) -> None:
     """A workflow whose files are in a storage; several jobs read the same one."""
     workflow.write("""
         configfile: "config/config.yaml"
@@ -52,7 +52,6 @@ def stored(workflow: Workflow) -> Path:
     )
     workflow.write("word: hello", "config/config.yaml")
     workflow.write("from storage, ", "store/in.txt")
-    return workflow.folder / "store"
 
 
 def run_stored(
@@ -66,6 +65,17 @@ def run_stored(
     arguments = [*targets, "--jobs", "20", "--default-storage-provider", "fs", *options]
     arguments += ["--default-storage-prefix", str(store), "--shared-fs-usage", *(sorted(shared) or ["none"])]
     return workflow.run(*arguments, executor=executor)
+
+
+def verify_stored(workflow: Workflow, *, common: bool) -> None:
+    """Everything is in the storage, and only there; jobs ran in the `common` working directory, or elsewhere."""
+    store = workflow.folder / "store"
+    assert (store / "sum.txt").read_text() == "".join(f"from storage, hello{i}\n" for i in range(4))
+    where = (store / "where.txt").read_text().strip()
+    assert (where == str(workflow.folder)) is common
+    assert common or not Path(where).exists()
+    assert not [path for path in workflow.folder.glob("*.txt") if path.name != "output.txt"]
+    assert not list((workflow.folder / ".snakemake" / "storage").rglob("daskjq-job-*"))
 
 
 @feature("storage()")
@@ -100,14 +110,9 @@ def test_storage_in_a_rule(workflow: Workflow) -> None:
     ids=lambda value: "-".join(sorted(value)) or "nothing" if isinstance(value, set) else None,
 )
 def test_what_is_not_shared(workflow: Workflow, missing: set[str], common: bool) -> None:
-    store = stored(workflow)
+    stored(workflow)
     assert run_stored(workflow, shared=EVERYTHING - missing) == 0, workflow.output[-3000:]
-    assert (store / "sum.txt").read_text() == "".join(f"from storage, hello{i}\n" for i in range(4))
-    where = (store / "where.txt").read_text().strip()
-    assert (where == str(workflow.folder)) is common
-    assert common or not Path(where).exists()
-    assert not [path for path in workflow.folder.glob("*.txt") if path.name != "output.txt"]
-    assert not list((workflow.folder / ".snakemake" / "storage").rglob("daskjq-job-*"))
+    verify_stored(workflow, common=common)
 
 
 @feature("two pilots with different scratch folders, --shared-fs-usage none")
@@ -144,7 +149,7 @@ def test_pilots_with_scratch_folders_of_their_own(workflow: Workflow) -> None:
 @feature(
     "--shared-fs-usage: input-output without storage-local-copies",
     note="as under cluster-generic: Snakemake looks for local copies that it has removed",
-    broken=True,
+    cell="no",
 )
 @pytest.mark.parametrize("executor", ["daskjq", "cluster-generic"])
 def test_shared_files_without_shared_copies_fail(workflow: Workflow, executor: str) -> None:
