@@ -17,7 +17,7 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 from .errors import SettingError
 from .model.pool import Pool
 from .model.request import Limits, WarmStart
-from .pools import name_of, pool_of, read
+from .pools import name_of, pool_of, read, seconds
 
 
 def _option(help_text: str, default: Any = None, **metadata: Any) -> Any:
@@ -92,6 +92,12 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="enforce",
         metavar="WHAT",
     )
+    lease: Optional[str] = _option(
+        "A pilot that has been out of touch with Snakemake for this long ends its jobs and itself; they are started "
+        "elsewhere after that. Default: 60s.",
+        default="60s",
+        metavar="TIME",
+    )
     config_name: Optional[str] = _option(
         "Section of the site's dask-jobqueue configuration (jobqueue.yaml) to take defaults from. "
         "Default: the system's own section.",
@@ -132,11 +138,15 @@ class Config:
     dashboard_address: str | None = None
     warm_start: WarmStart = WarmStart.WORKFLOW
     limits: Limits = Limits.ENFORCE
+    lease_s: float = 60.0
 
     @property
     def local(self) -> bool:
         return all(pool.system == "local" for pool in self.pools)
 
+
+SHORTEST_LEASE_S = 10.0
+"""Several heartbeats, and the time that ending jobs takes."""
 
 POOL_OPTIONS = (
     *("system", "cores", "memory", "walltime", "gpus", "resources", "max_pilots", "idle_timeout", "queue", "account"),
@@ -163,6 +173,7 @@ def configure(settings: ExecutorSettings) -> Config:
         dashboard_address=_address("dashboard_address", settings.dashboard_address),
         warm_start=WarmStart(settings.warm_start),
         limits=Limits(settings.limits),
+        lease_s=_lease("lease", settings.lease),
     )
 
 
@@ -175,6 +186,13 @@ def _pools(settings: ExecutorSettings) -> tuple[Pool, ...]:
     for option, value in stated.items():
         raise SettingError(option, value, f"nothing beside --daskjq-pools: state it in {settings.pools}")
     return read(settings.pools)
+
+
+def _lease(option: str, text: str | None) -> float:
+    lease_s = seconds(option, text or "60s")
+    if lease_s < SHORTEST_LEASE_S:
+        raise SettingError(option, text, f"at least {SHORTEST_LEASE_S:.0f}s")
+    return lease_s
 
 
 def _address(option: str, text: str | None) -> str | None:

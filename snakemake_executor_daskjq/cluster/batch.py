@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import os
+import signal
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ANSWER_S = 30.0
+"""A command that asks is killed after this time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +70,29 @@ def parse(listing: str, query: Query) -> dict[str, str]:
     return states
 
 
-async def ask(system: str, timeout_s: float = 30.0) -> dict[str, str] | None:
+async def ask(system: str) -> dict[str, str] | None:
     """The states of this user's batch jobs, or None where the system gave no answer."""
     query = query_for(system)
+    listing = await output(query.command)
+    return None if listing is None else parse(listing, query)
+
+
+async def output(command: Sequence[str], timeout_s: float = ANSWER_S) -> str | None:
+    """What a command of the batch system prints, or None where it fails or gives no answer in time."""
     try:
         process = await asyncio.create_subprocess_exec(
-            *query.command,
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
         )
     except OSError:
         return None
     try:
         stdout, _ = await asyncio.wait_for(process.communicate(), timeout_s)
     except TimeoutError:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # it may be a script that waits for another program
         await process.wait()
         return None
-    return parse(stdout.decode("utf-8", "replace"), query) if process.returncode == 0 else None
+    return stdout.decode("utf-8", "replace") if process.returncode == 0 else None

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 STOP_S = 30.0
 
+TTL_LEASES = 1.5
+"""After so many leases without a heartbeat a pilot is lost; its jobs have ended after one lease and a little."""
+
 DASK_CONFIG = {
     "distributed.scheduler.work-stealing": False,  # placement is ours
     "distributed.scheduler.allowed-failures": 0,  # so is the budget of lost pilots
@@ -88,6 +91,7 @@ class Fleet:
         """Start scheduler and client. Raises ClusterStartError."""
         self._log = _DaskLog(self._folder.dask_log)
         dask.config.set(DASK_CONFIG)
+        dask.config.set({"distributed.scheduler.worker-ttl": f"{TTL_LEASES * self._config.lease_s}s"})
         if self._config.dashboard_address is None:
             dask.config.set({"distributed.scheduler.http.routes": []})  # the port is open, but answers nothing
         self._security = RunSecurity.create(self._folder.tls)
@@ -128,7 +132,7 @@ class Fleet:
     def dashboard_link(self) -> str | None:
         return str(self._cluster.dashboard_link) if self._config.dashboard_address else None
 
-    async def request(self, pilot: str, pool: Pool) -> None:
+    async def request(self, pilot: str, pool: Pool, excluded: tuple[str, ...] = ()) -> None:
         """Have a pilot submitted; the listener hears how that went."""
         assert self._security is not None
         setup = PilotSetup(
@@ -136,6 +140,8 @@ class Fleet:
             log_folder=self._folder.pilot_logs,
             interface=self._config.interface,
             listener=self._listener,
+            lease_s=self._config.lease_s,
+            excluded=excluded,
         )
         self._cluster.worker_spec[pilot] = specification(pool, setup)
         await self._correct_state()

@@ -53,6 +53,8 @@ class PilotSetup:
     log_folder: Path
     interface: str | None
     listener: PilotListener
+    lease_s: float = 60.0
+    excluded: tuple[str, ...] = ()  # hosts that are to get no pilots, where the system can be told
 
 
 def specification(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def worker_arguments(pool: Pool, setup: PilotSetup) -> list[str]:
         *("--nthreads", str(amounts["cores"])),
         *("--memory-limit", "0"),
         *("--resources", ",".join(f"{name}={amount}" for name, amount in amounts.items())),
+        *("--lease", str(setup.lease_s)),
         *setup.security.worker_arguments(),
     ]
     if pool.scratch_folder:
@@ -100,7 +103,10 @@ def job_options(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
         options["job_script_prologue"] = list(pool.prologue)
     if pool.nodes > 1:
         options["job_directives_skip"] = ["-n 1", "--cpus-per-task="]  # dask-jobqueue's own are for one task
-    if directives := [*pool.directives, *_slurm_directives(pool)]:
+    directives = [*pool.directives, *_slurm_directives(pool)]
+    if pool.system == "slurm" and setup.excluded:
+        directives.append(f"--exclude={','.join(setup.excluded)}")
+    if directives:
         options["job_extra_directives"] = (
             dict(_key_value(line) for line in directives) if pool.system == "htcondor" else directives
         )

@@ -87,6 +87,11 @@ class RuleHost:
             raise
         return cls(process, reader, writer)
 
+    def renew_lease(self, until: float) -> None:
+        """Allow jobs to go on up to `until` (see `lease`)."""
+        with contextlib.suppress(ConnectionError):
+            self._writer.write(encode({"op": "lease", "until": until}))
+
     @property
     def alive(self) -> bool:
         return not self._listener.done() and not self._stopping.is_set()
@@ -119,7 +124,7 @@ class RuleHost:
             # wait whether the pilot is ending too, for then this says nothing about the rule.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), SETTLE_S)
-        return _outcome(frame, launch, warm_start, stopping=self._stopping.is_set())
+        return _outcome(frame, launch, warm_start, stopping=self._stopping.is_set() or frame["ending"])
 
     async def stop(self, grace_s: float) -> None:
         """End all jobs (TERM, after `grace_s` KILL) and the host; returns when they are gone."""
@@ -139,16 +144,25 @@ class RuleHost:
                     self._waiting[frame["id"]].set_result(frame)
         except (asyncio.IncompleteReadError, ConnectionError):
             # The host is dead, or all but; no child may outlive it.
-            for pid in self._pids.values():
-                processes.kill_group(pid, signal.SIGKILL)
             self._process.kill()
             self._process.wait()
+            await self._end_orphans()
         finally:
             # Also when the pilot ends meanwhile: at the end of its stream the host ends its jobs and itself.
             self._writer.close()
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(ConnectionError(f"exit status {self._process.returncode}"))
+
+    async def _end_orphans(self) -> None:
+        """Kill what a dead host leaves behind; they are this pilot's children now. Returns when they are gone."""
+        jobs, groups = set(self._waiting), set(self._pids.values())
+        while left := {pid for pid in groups if not processes.reaped(pid)} | processes.orphans_of(jobs):
+            groups |= left
+            for pid in left:
+                processes.kill_group(pid, signal.SIGKILL)
+                processes.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(0.01)
 
 
 async def _read(reader: asyncio.StreamReader) -> Frame:

@@ -19,6 +19,7 @@ from ..model.request import WarmStart
 from . import folders, processes
 from .client import HostRefusedError, RuleHost
 from .grants import Grants
+from .lease import Lease
 
 if TYPE_CHECKING:
     from ..model.request import Launch
@@ -102,8 +103,14 @@ class Hosts:
 
     async def stop(self, grace_s: float) -> None:
         """End all jobs and all hosts."""
-        hosts = [*self._retired, *(context.host for context in self._contexts.values() if context.host)]
-        await asyncio.gather(*(host.stop(grace_s) for host in hosts))
+        await asyncio.gather(*(host.stop(grace_s) for host in self._all()))
+
+    def renew_lease(self) -> None:
+        for host in self._all():
+            host.renew_lease(lease.ends_at)
+
+    def _all(self) -> list[RuleHost]:
+        return [*self._retired, *(context.host for context in self._contexts.values() if context.host)]
 
     async def _host(self, context: Context, launch: Launch, level: WarmStart) -> RuleHost:
         """The context's live host. Raises HostRefusedError where it can't have one, OSError for a cold one."""
@@ -115,6 +122,7 @@ class Hosts:
                 self._make_room()
                 try:
                     context.host = await RuleHost.start(opening(launch, level))
+                    context.host.renew_lease(lease.ends_at)
                     context.start_mb = processes.resident_mb(context.host.pid)
                 except HostRefusedError as refusal:
                     context.refused = str(refusal)
@@ -197,6 +205,15 @@ _hosts = Hosts()
 grants = Grants()
 """The pilot sets it to what it has."""
 
+lease = Lease(None)
+"""The pilot's; where there is none (a Dask worker that is no pilot of ours), jobs go on until they end."""
+
+
+def renew_lease() -> None:
+    """The scheduler has answered: this pilot's jobs may go on."""
+    lease.renew()
+    _hosts.renew_lease()
+
 
 async def run_job(launch: Launch) -> Outcome:
     """The Dask task of a job: run it on this pilot and tell how it ended.
@@ -204,6 +221,9 @@ async def run_job(launch: Launch) -> Outcome:
     It is a coroutine, so it runs in the worker's event loop and holds no thread. It never raises for what a
     job or its start does.
     """
+    if lease.is_over():
+        # This process was stopped: the job may run elsewhere by now.
+        return Outcome(End.LOST, detail="its pilot was out of touch")
     try:
         async with grants.hold(launch.amounts) as grant, folders.own(launch, grant.tmpdir) as ready:
             return await _hosts.run(replace(ready, grant=grant))

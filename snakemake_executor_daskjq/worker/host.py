@@ -2,16 +2,17 @@
 
 It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
 
-    pilot -> host   start {id, argv, cwd, env, log, cpus, tmpdir, bounds}   stop {grace_s}
+    pilot -> host   start {id, argv, cwd, env, log, cpus, tmpdir, bounds}   stop {grace_s}   lease {until}
     host -> pilot   ready {pid}   started {id, pid}
-                    ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb, exceeded, figures, oom_kills}
+                    ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb, exceeded, figures, oom_kills, ending}
 
 `warm` has a host that does not exec its children but runs Snakemake in them.
 
 Each child leads its own session, reads nothing on stdin and writes to its log. The host is a subreaper:
 what a job leaves behind becomes the host's child and is ended with the job. When the socket closes, the
-pilot is gone, and the host ends every child, their temporary files and itself; when the host dies, the kernel
-kills its children (parent-death signal). Children that have run for a while are sampled against their bounds
+pilot is gone, and the host ends every child, their temporary files and itself; so it does when its lease is over
+(see `lease`): the pilot may be stopped, and these jobs be taken for lost. When the host dies, the kernel kills
+its children (parent-death signal). Children that have run for a while are sampled against their bounds
 (see `watch`).
 """
 
@@ -29,17 +30,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import processes
 from .frames import Decoder, Frame, FrameError, encode
+from .lease import GRACE_S, uptime_s
 from .scratch import remove_tree
 from .watch import FIRST_SAMPLE_S, KILL_AFTER_S, Bounds, OomKills, next_interval_s, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-GRACE_S = 5.0
-"""Between TERM and KILL where the pilot is gone and names no other time."""
-
-JOB_VARIABLE = "DASKJQ_JOB"
-"""Set in every child's environment: finds the descendants of a job that left its session."""
 
 
 _NOT_DEFAULT = (
@@ -68,6 +64,7 @@ class Host:
         self._decoder = Decoder()
         self._children: dict[int, Child] = {}
         self._deadline: float | None = None  # monotonic; set once everything has to end
+        self._lease_until = float("inf")  # uptime; finite once the pilot has sent one
         self._sample_at: float | None = None  # monotonic; set while there are children
         self._oom_kills = OomKills()
         self._oom_count = self._oom_kills.count()
@@ -83,7 +80,10 @@ class Host:
             self.send(op="ready", pid=os.getpid())
             while self._deadline is None or self._children:
                 due = [at for at in (self._deadline, self._sample_at) if at is not None]
-                timeout = max(0.0, min(due) - time.monotonic()) if due else None
+                waits = [at - time.monotonic() for at in due]
+                if self._deadline is None and self._lease_until < float("inf"):
+                    waits.append(self._lease_until - uptime_s())
+                timeout = max(0.0, min(waits)) if waits else None
                 ready = {key.fileobj for key, _ in selector.select(timeout)}
                 if wakeup in ready:
                     wakeup.recv(4096)
@@ -91,6 +91,9 @@ class Host:
                 if self._sock in ready and not self._read():
                     selector.unregister(self._sock)
                     pilot_is_gone = self._deadline is None
+                    self._end_all(GRACE_S)
+                if self._deadline is None and self._lease_is_over():
+                    print("rule host: the pilot has been out of touch for too long", file=sys.stderr)
                     self._end_all(GRACE_S)
                 if self._sample_at is not None and time.monotonic() >= self._sample_at:
                     self._sample()
@@ -113,9 +116,16 @@ class Host:
                 self._start(frame)
             elif frame["op"] == "stop":
                 self._end_all(float(frame["grace_s"]))
+            elif frame["op"] == "lease":
+                self._lease_until = max(frame["until"], self._lease_until if self._lease_until < float("inf") else 0.0)
         return bool(data)
 
+    def _lease_is_over(self) -> bool:
+        return uptime_s() >= self._lease_until
+
     def _start(self, frame: Frame) -> None:
+        if self._deadline is not None or self._lease_is_over():
+            return  # it ends, and the job with it; it may run elsewhere by now
         pid = os.fork()
         if pid == 0:
             self._in_child(frame)
@@ -129,7 +139,7 @@ class Host:
         """In the forked child: become the job."""
         try:
             enter_job(frame)
-            environment = {**os.environ, **frame["env"], JOB_VARIABLE: frame["id"]}
+            environment = {**os.environ, **frame["env"], processes.JOB_VARIABLE: frame["id"]}
             os.execvpe(frame["argv"][0], frame["argv"], environment)
         except BaseException as error:
             not_started(error)
@@ -157,6 +167,7 @@ class Host:
                     exceeded=child.exceeded,
                     figures=child.figures,
                     oom_kills=self._oom_count - child.oom_kills,
+                    ending=self._deadline is not None,
                 )
             self._signal_strays(signal.SIGKILL, of_running_jobs=False)
 
@@ -217,7 +228,7 @@ class Host:
         for pid in processes.children_of(os.getpid()):
             if pid not in self._children:
                 session = self._children.get(processes.session_of(pid) or 0)
-                job = session.job if session else processes.environment_value(pid, JOB_VARIABLE)
+                job = session.job if session else processes.environment_value(pid, processes.JOB_VARIABLE)
                 strays.setdefault(job, []).append(pid)
         return strays
 
@@ -281,6 +292,7 @@ def _wakeup_on_sigchld() -> Iterator[socket.socket]:
 
 
 def main() -> None:
+    processes.die_with_parent(signal.SIGCONT)  # a host that is stopped can't see that its pilot has died
     with socket.socket(fileno=int(sys.argv[1])) as sock:
         sock.set_inheritable(False)  # no job may hold it: it would hide the host's death, and could speak on it
         Host(sock).run()

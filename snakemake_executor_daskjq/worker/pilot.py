@@ -3,7 +3,8 @@
 It takes the arguments that dask-jobqueue gives to `dask worker`. Our own main instead of `dask worker
 --no-nanny`, which after a SIGTERM may wait for ever in asyncio's shutdown (distributed 2026.8) and so outlive
 its batch job. What must hold: once this process is told to end, or has lost its scheduler, its jobs are ended
-(TERM, then KILL) and it is gone within `GRACE_S + EXIT_S`.
+(TERM, then KILL) and it is gone within `TERM_GRACE_S + EXIT_S`; it has lost it when the connection is, or when it
+has got no answer for the length of its `lease`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
@@ -21,13 +23,16 @@ from typing import TYPE_CHECKING, Any
 from distributed import Worker
 from distributed.security import Security
 
-from . import contexts
+from . import contexts, processes
 from .grants import Grants
+from .lease import GRACE_S, Lease, uptime_s
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-GRACE_S = 5.0
+TERM_GRACE_S = 5.0
+"""Between TERM and KILL for jobs where the pilot is told to end, by us or by the batch system."""
+
 EXIT_S = 10.0
 
 logger = logging.getLogger("distributed.worker")
@@ -41,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--nthreads", type=int, required=True)
     parser.add_argument("--memory-limit", default="0")
     parser.add_argument("--death-timeout", type=float)
+    parser.add_argument("--lease", type=float, metavar="SECONDS")
     parser.add_argument("--local-directory")
     parser.add_argument("--interface")
     parser.add_argument("--host")
@@ -77,21 +83,38 @@ def worker_options(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-async def serve(options: dict[str, Any]) -> None:
+class PilotWorker(Worker):  # type: ignore[misc]
+    """A Dask worker that renews the pilot's lease with each heartbeat that the scheduler has answered."""
+
+    async def heartbeat(self) -> None:
+        self.scheduler_delay = math.nan  # the answer to a heartbeat sets it; nothing else tells of one
+        await super().heartbeat()
+        if not math.isnan(self.scheduler_delay):
+            contexts.renew_lease()
+
+
+async def serve(options: dict[str, Any], lease_s: float | None) -> None:
     """Run the worker until it is told to end or has lost its scheduler. Raises TimeoutError if it never connects."""
     told = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, told.set)
     amounts = {name: int(amount) for name, amount in options["resources"].items()}
     contexts.grants = Grants.of_this_process(amounts, options["local_directory"])
-    worker = await Worker(**options)
-    ends = [asyncio.create_task(worker.finished()), asyncio.create_task(told.wait())]
+    processes.become_subreaper()  # for what a rule host that dies leaves behind
+    worker = await PilotWorker(**options)
+    contexts.lease = Lease(lease_s)
+    ends = [asyncio.create_task(end) for end in (worker.finished(), told.wait(), _lease_over())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    _exit_in(GRACE_S + EXIT_S)
+    _exit_in(TERM_GRACE_S + EXIT_S)
     logger.info("Ending: %s", "told to" if told.is_set() else "the scheduler is gone")
-    await contexts.stop_jobs(GRACE_S)
+    await contexts.stop_jobs(TERM_GRACE_S if told.is_set() else GRACE_S)
     contexts.grants.close()
     await worker.close(reason="pilot-ends", executor_wait=False)
+
+
+async def _lease_over() -> None:
+    while not contexts.lease.is_over():  # noqa: ASYNC110 - time is what it waits for
+        await asyncio.sleep(min(contexts.lease.ends_at - uptime_s(), 3600.0))
 
 
 def _exit_in(seconds: float) -> None:
@@ -104,7 +127,8 @@ def _exit_in(seconds: float) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
     status = 0
     try:
-        asyncio.run(serve(worker_options(parser().parse_args(argv))))
+        arguments = parser().parse_args(argv)
+        asyncio.run(serve(worker_options(arguments), arguments.lease))
     except TimeoutError:
         print("daskjq: the pilot could not reach its scheduler in time", file=sys.stderr)
         status = 1

@@ -13,7 +13,10 @@ import sys
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
+
+JOB_VARIABLE = "DASKJQ_JOB"
+"""Set in every job's environment: finds those of its descendants that left its session."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
@@ -80,6 +83,19 @@ def session_of(pid: int) -> int | None:
         return os.getsid(pid)
     except (ProcessLookupError, PermissionError):
         return None
+
+
+def reaped(pid: int) -> bool:
+    """True if there is no such process any more; takes the exit status of one that is this process' child."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return not os.path.exists(f"/proc/{pid}")
+
+
+def orphans_of(jobs: Collection[str]) -> set[int]:
+    """The children of this process that were started for one of these jobs and have not ended."""
+    return {pid for pid in children_of(os.getpid()) if environment_value(pid, JOB_VARIABLE) in jobs}
 
 
 def environment_value(pid: int, name: str) -> str | None:

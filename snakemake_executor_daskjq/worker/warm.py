@@ -22,8 +22,9 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, NoReturn
 
+from . import processes
 from .frames import HEADER, Frame, body_length, decode, encode
-from .host import JOB_VARIABLE, Host, enter_job, not_started
+from .host import Host, enter_job, not_started
 from .parse_record import ParseRecord
 from .snakemake_internals import (
     ParsedWorkflow,
@@ -66,7 +67,7 @@ class WarmHost(Host):
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGPIPE, signal.SIG_IGN)
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-            os.environ.update(frame["env"], **{JOB_VARIABLE: frame["id"]})
+            os.environ.update(frame["env"], **{processes.JOB_VARIABLE: frame["id"]})
             tempfile.tempdir = os.environ.get("TMPDIR")  # the host has found its own already
         except BaseException as error:
             not_started(error)
@@ -162,6 +163,7 @@ def _log_to(path: str) -> None:
 
 
 def main() -> None:
+    processes.die_with_parent(signal.SIGCONT)  # as in `host.main`
     host = os.getpid()
     status = 0
     sock = socket.socket(fileno=int(sys.argv[1]))
