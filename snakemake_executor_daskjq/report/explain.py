@@ -10,6 +10,7 @@ from ..errors import shown
 from ..mapping import ruled_out
 from ..model.pool import PilotState
 from ..policy.lifecycle import GIVE_UP_AFTER
+from .forecast import starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +39,9 @@ def explain(run: Run, asked: str | None, now: float) -> Iterator[str]:
             shapes.setdefault((job.request.rule, job.request.shape), []).append(job)
     if run.over and shapes:
         yield "The run is over; these jobs had not started:"
+    forecast = starts(run, now) if shapes and not run.over else {}
     for jobs in shapes.values():
-        yield from _waiting(run, jobs, now)
+        yield from _waiting(run, jobs, forecast, now)
     if chosen and not shapes and asked is None:
         yield "No job waits for a pilot."
     yield from pilots(run, now)
@@ -59,7 +61,7 @@ def _told(run: Run, jobs: list[Job], now: float) -> Iterator[str]:
         yield f"{count} job{'s' * (count > 1)} of {jobs[0].request.rule} ended: {str(end).replace('_', ' ')}."
 
 
-def _waiting(run: Run, jobs: list[Job], now: float) -> Iterator[str]:
+def _waiting(run: Run, jobs: list[Job], forecast: dict[str, tuple[float, str]], now: float) -> Iterator[str]:
     request = jobs[0].request
     wanted = ", ".join(shown(name, amount) for name, amount in request.amounts.items())
     if request.runtime_s is not None:
@@ -67,7 +69,6 @@ def _waiting(run: Run, jobs: list[Job], now: float) -> Iterator[str]:
     names = f"{request.key}" if len(jobs) == 1 else f"{len(jobs)} jobs of rule {request.rule}"
     since = min(job.submitted_at for job in jobs)
     yield f"{names} ({wanted}): waiting since {_span(now - since)}."
-    starts: list[tuple[float, str]] = []
     for pool in run.pools.values():
         reason = ruled_out(request, pool)
         if reason:
@@ -76,25 +77,34 @@ def _waiting(run: Run, jobs: list[Job], now: float) -> Iterator[str]:
         alive = [pilot for pilot in run.pilots.values() if pilot.pool.name == pool.name]
         for pilot in alive:
             if pilot.state is PilotState.RUNNING:
-                words, start = _on(run, pilot, request, now)
-                yield f"  pilot {pilot.name}: {words}."
-                if start is not None:
-                    starts.append((start, pilot.name))
+                yield f"  pilot {pilot.name}: {_on(run, pilot, request, now)}."
         yield f"  pool {pool.name}: {_coming(pool, alive)}."
-    if starts and not run.over:
-        start, name = min(starts)
-        when = time.strftime("%H:%M:%S", time.localtime(start))
-        first = "the first of them starts" if len(jobs) > 1 else "it starts"
-        yield f"  Estimate: {first} about {when} on pilot {name}, unless other jobs go before or a new pilot is sooner."
-    elif not run.over:
-        yield "  Estimate: none, it needs a pilot that has not started yet."
+    if not run.over:
+        known = [forecast[job.request.key] for job in jobs if job.request.key in forecast]
+        yield f"  Estimate: {_estimate(known, jobs)}."
 
 
-def _on(run: Run, pilot: Pilot, request: Request, now: float) -> tuple[str, float | None]:
-    """What keeps the request off a running pilot, and when that will have ended; None where it never will."""
+def _estimate(starts: list[tuple[float, str]], jobs: list[Job]) -> str:
+    if not starts:
+        return (
+            "none, for it needs a pilot that has not started yet, or others run before that take nobody knows how long"
+        )
+    first, pilot = min(starts)
+    told = f"{'it starts' if len(jobs) == 1 else 'the first of them starts'} about {_clock(first)} on pilot {pilot}"
+    if len(jobs) > 1 and len(starts) == len(jobs):
+        told += f", the last about {_clock(max(starts)[0])}"
+    return f"{told}, sooner if new pilots come"
+
+
+def _clock(at: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(at))
+
+
+def _on(run: Run, pilot: Pilot, request: Request, now: float) -> str:
+    """What keeps the request off a running pilot."""
     ends_at = pilot.ends_at()
     if ends_at is not None and request.runtime_s is not None and now + request.runtime_s > ends_at + pilot.pool.slack_s:
-        return f"its walltime ends in {_span(ends_at - now)}, before the job's runtime would", None
+        return f"its walltime ends in {_span(ends_at - now)}, before the job's runtime would"
     running = run.running_on(pilot.name)
     free = dict(pilot.pool.amounts)
     for job in running:
@@ -102,20 +112,16 @@ def _on(run: Run, pilot: Pilot, request: Request, now: float) -> tuple[str, floa
             free[name] = free.get(name, 0) - amount
     short = [name for name, amount in request.amounts.items() if amount > free.get(name, 0)]
     if not short:
-        return "it has room; the job starts at the next round", now
-    words = ", ".join(f"{max(0, free.get(name, 0))} of {pilot.pool.amounts[name]} {name} free" for name in short)
-    return f"{words}, {len(running)} jobs run there", _room_at(run, running, free, request, now)
+        return "it has room; other jobs go before, or the job starts at once"
+    words = ", ".join(
+        f"{shown(name, max(0, free.get(name, 0)))} free of {shown(name, pilot.pool.amounts[name]).partition('=')[2]}"
+        for name in short
+    )
+    return f"{words}; {_counted(len(running))} there"
 
 
-def _room_at(run: Run, running: list[Job], free: dict[str, int], request: Request, now: float) -> float | None:
-    """When enough of the running jobs will have ended; None where some take nobody knows how long."""
-    expected = [(job.placed_at + wall_s, job) for job in running if (wall_s := run.expected_s(job.request)) is not None]
-    for end, job in sorted(expected, key=lambda pair: pair[0]):
-        for name, amount in job.request.amounts.items():
-            free[name] += amount
-        if all(amount <= free.get(name, 0) for name, amount in request.amounts.items()):
-            return max(now, end)
-    return None
+def _counted(jobs: int) -> str:
+    return f"{jobs} job runs" if jobs == 1 else f"{jobs} jobs run"
 
 
 def _coming(pool: Pool, pilots: list[Pilot]) -> str:
@@ -140,8 +146,8 @@ def pilots(run: Run, now: float) -> Iterator[str]:
         if pilot.state is PilotState.RUNNING:
             ends_at = pilot.ends_at()
             left = f", {_span(ends_at - now)} of walltime left" if ends_at is not None else ""
-            jobs = len(run.running_on(pilot.name))
-            yield f"  {pilot.name} (batch job {pilot.batch_id}) runs on {pilot.host} with {jobs} jobs{left}."
+            jobs = _counted(len(run.running_on(pilot.name)))
+            yield f"  {pilot.name} (batch job {pilot.batch_id}) is on {pilot.host}: {jobs}{left}."
         elif pilot.state in COMING:
             why = f": {pilot.words}" if pilot.words else ""
             waits = f"waits since {_span(now - pilot.requested_at)}{why}"

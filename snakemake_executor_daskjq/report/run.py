@@ -76,10 +76,10 @@ class Run:
     def running_on(self, pilot: str) -> list[Job]:
         return [job for job in self.jobs.values() if job.runs and job.pilot == pilot]
 
-    def expected_s(self, request: Request) -> float | None:
+    def expected_s(self, rule: str, runtime_s: int | None) -> float | None:
         """What a job of the rule takes: as measured in this run, else as stated, else unknown."""
-        walls = self.walls_s.get(request.rule)
-        return sum(walls) / len(walls) if walls else request.runtime_s
+        walls = self.walls_s.get(rule)
+        return sum(walls) / len(walls) if walls else runtime_s
 
     def _run_started(self, event: dict[str, Any]) -> None:
         known = {one.name for one in fields(Pool)}

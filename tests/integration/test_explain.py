@@ -32,7 +32,7 @@ def test_a_waiting_job_is_explained_while_the_run_goes_on(workflow: Workflow) ->
     workflow.wait_until(lambda: len(workflow.journal("job_submitted")) == 2)
     told = daskjq(workflow, "explain", "b")
     assert "(cores=1" in told
-    assert "pilot local-1: 0 of 1 cores free, 1 jobs run there." in told
+    assert "pilot local-1: cores=0 free of 1; 1 job runs there." in told
     assert "pool local: it has as many pilots as it may (max_pilots=1)." in told
     assert "runs on pilot local-1" in daskjq(workflow, "explain", "a")
     (workflow.folder / "go").touch()

@@ -12,6 +12,7 @@ from snakemake_executor_daskjq.model.outcome import End
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import WarmStart
 from snakemake_executor_daskjq.report.explain import explain
+from snakemake_executor_daskjq.report.forecast import starts
 from snakemake_executor_daskjq.report.run import Run, load
 from snakemake_executor_daskjq.report.table import table
 
@@ -56,19 +57,19 @@ def test_a_waiting_job_is_told_what_rules_pools_out_what_is_short_and_when_it_ma
     lines = said(run_of(*BUSY))
     assert "map-2 (cores=3, runtime 10 min): waiting since 1 min 39 s." in lines
     assert "pool short is ruled out: runtime=600 seconds asked, its pilots have 300 seconds." in lines
-    assert "pilot main-1: 1 of 4 cores free, 1 jobs run there." in lines
+    assert "pilot main-1: cores=1 free of 4; 1 job runs there." in lines
     assert "pool main: it has as many pilots as it may (max_pilots=1)." in lines
     assert "pool paid: no pilot is on its way" in lines
     import time
 
     when = time.strftime("%H:%M:%S", time.localtime(T + 10 + 600))  # the stated runtime of map-1, none measured yet
     assert f"Estimate: it starts about {when} on pilot main-1" in lines
-    assert "main-1 (batch job 17) runs on n1 with 1 jobs, 58 min 30 s of walltime left." in lines
+    assert "main-1 (batch job 17) is on n1: 1 job runs, 58 min 30 s of walltime left." in lines
 
 
 def test_measured_times_go_before_stated_ones_and_walltime_that_is_too_short_is_told() -> None:
     run = run_of(*BUSY, (50, ended("map-1", "main-1", T + 10, T + 50)), (60, events.JobPlaced("map-2", "main-1", 1)))
-    assert run.expected_s(run.jobs["map-2"].request) == 40.0
+    assert run.expected_s("map", 600) == 40.0
     late = run_of(*BUSY)
     assert "its walltime ends in 5 min, before the job's runtime would" in said(late, "map", after=10 + 3300)
     assert "Estimate: none" in said(late, "map", after=10 + 3300)
@@ -127,4 +128,25 @@ def test_a_folder_without_a_journal_or_with_another_one_is_an_error(tmp_path: Pa
 def test_no_event_of_the_journal_is_unknown_to_the_reader() -> None:
     kinds = {kind.name for kind in vars(events).values() if isinstance(kind, type) and hasattr(kind, "name")}
     unread = {name for name in kinds if not hasattr(Run, f"_{name}")}
-    assert unread <= {"job_reported"}
+    assert unread <= {"job_reported", "planned"}  # what happens then is told by other events
+
+
+def test_the_estimate_counts_the_jobs_that_wait_too() -> None:
+    jobs = [(1, submitted(f"map-{i}", "map", runtime_s=600, cores=4)) for i in range(1, 5)]
+    run = run_of(*jobs, *BUSY[2:5], (10, events.JobPlaced("map-1", "main-1", 1)))
+    found = starts(run, T + 100)
+    assert [found[f"map-{i}"][0] - T for i in (2, 3, 4)] == [610, 1210, 1810]
+    # long-9 would end after the pilot's walltime: no estimate is made of a pilot that is still to come.
+    late = run_of(
+        *jobs,
+        *BUSY[2:5],
+        (10, events.JobPlaced("map-1", "main-1", 1)),
+        (11, submitted("long-9", "long", 3500, cores=1)),
+    )
+    assert "long-9" not in starts(late, T + 1000)
+    assert "the first of them starts about" in said(run)
+
+
+def test_a_forecast_of_many_jobs_ends() -> None:
+    jobs = [(1, submitted(f"map-{i}", "map", runtime_s=1, cores=1)) for i in range(1, 3001)]
+    assert len(starts(run_of(*jobs, *BUSY[2:5]), T + 10)) == 3000
