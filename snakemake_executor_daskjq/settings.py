@@ -98,6 +98,11 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="60s",
         metavar="TIME",
     )
+    scheduler: Optional[str] = _option(
+        "A Dask scheduler that runs already: tcp://HOST:PORT, tls://HOST:PORT or a scheduler file. Its workers, which "
+        "need daskjq in their environment, run the jobs; no pilots are started, and others' tasks are left alone.",
+        metavar="ADDRESS",
+    )
     config_name: Optional[str] = _option(
         "Section of the site's dask-jobqueue configuration (jobqueue.yaml) to take defaults from. "
         "Default: the system's own section.",
@@ -139,10 +144,11 @@ class Config:
     warm_start: WarmStart = WarmStart.WORKFLOW
     limits: Limits = Limits.ENFORCE
     lease_s: float = 60.0
+    scheduler: str | None = None
 
     @property
     def local(self) -> bool:
-        return all(pool.system == "local" for pool in self.pools)
+        return self.scheduler is None and all(pool.system == "local" for pool in self.pools)
 
 
 SHORTEST_LEASE_S = 10.0
@@ -174,18 +180,30 @@ def configure(settings: ExecutorSettings) -> Config:
         warm_start=WarmStart(settings.warm_start),
         limits=Limits(settings.limits),
         lease_s=_lease("lease", settings.lease),
+        scheduler=settings.scheduler,
     )
 
 
 def _pools(settings: ExecutorSettings) -> tuple[Pool, ...]:
     """The pools of the file, or the one that options describe."""
     stated = {name: value for name in POOL_OPTIONS if (value := getattr(settings, name)) not in (None, [])}
+    if settings.scheduler is not None:
+        return _no_pools(settings, stated)
     if settings.pools is None:
         stated.setdefault("system", "local")
         return (pool_of(name_of(settings.queue, str(stated["system"])), stated),)
     for option, value in stated.items():
         raise SettingError(option, value, f"nothing beside --daskjq-pools: state it in {settings.pools}")
     return read(settings.pools)
+
+
+def _no_pools(settings: ExecutorSettings, stated: dict[str, Any]) -> tuple[Pool, ...]:
+    """The workers of a scheduler that runs already are what they are."""
+    beside = ("pools", "interface", "dashboard_address")
+    for option in (*stated, *(name for name in beside if getattr(settings, name) is not None)):
+        if option not in ("system", "idle_timeout"):  # these have defaults
+            raise SettingError(option, getattr(settings, option), "nothing beside --daskjq-scheduler")
+    return ()
 
 
 def _lease(option: str, text: str | None) -> float:

@@ -85,11 +85,11 @@ class Fleet:
         self._cluster: Any = None
         self._client: Any = None
         self._security: RunSecurity | None = None
-        self._log: _DaskLog | None = None
+        self._log: DaskLog | None = None
 
     async def start(self) -> None:
         """Start scheduler and client. Raises ClusterStartError."""
-        self._log = _DaskLog(self._folder.dask_log)
+        self._log = DaskLog(self._folder.dask_log)
         dask.config.set(DASK_CONFIG)
         dask.config.set({"distributed.scheduler.worker-ttl": f"{TTL_LEASES * self._config.lease_s}s"})
         if self._config.dashboard_address is None:
@@ -175,7 +175,7 @@ class Fleet:
             retries=0,
             pure=False,
         )
-        result = asyncio.ensure_future(_result(future))
+        result = asyncio.ensure_future(result_of(future))
         try:
             # A future for a worker that went away while it was under way waits for ever in no-worker.
             first: list[asyncio.Future[Any]] = [result, gone]
@@ -201,7 +201,7 @@ class Fleet:
             self._log.close()
 
 
-async def _result(future: Any) -> Outcome:
+async def result_of(future: Any) -> Outcome:
     try:
         outcome: Outcome = await future
         return outcome
@@ -213,7 +213,7 @@ async def _result(future: Any) -> Outcome:
         return Outcome(End.LOST, detail=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
-class _DaskLog:
+class DaskLog:
     """Dask's own messages go to the run's folder: on the terminal they would look like errors of the workflow."""
 
     NAMES = ("distributed", "dask_jobqueue", "tornado", "bokeh")

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 from ..history import History
 from ..journal import SCHEMA, Journal
 from ..model import events
+from . import guest
 from .dispatcher import Dispatcher
 from .fleet import Fleet
+from .guest import Guest
 from .offers import complete
 from .summary import Summary
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from ..model.pool import Pool
     from ..model.request import Launch, Outlook, Request
     from ..settings import Config
+    from .fleet import FleetListener
     from .roster import Reporter
 
 CANCEL_GRACE_S = 5.0
@@ -41,7 +44,9 @@ class ClusterService:
         self._config = config
         self._folder = folder
         self._reporter = reporter
-        self.pools: tuple[Pool, ...] = complete(config.pools, cores_limit)
+        self.pools: tuple[Pool, ...] = (
+            guest.pools(config.scheduler) if config.scheduler else complete(config.pools, cores_limit)
+        )
         self.summary = Summary()
         self.dashboard_link: str | None = None
         self.journal = Journal(folder.journal_path, reporter.warn)
@@ -94,11 +99,16 @@ class ClusterService:
                 return
             raise
 
+    def _open_fleet(self, listener: FleetListener) -> Fleet | Guest:
+        if self._config.scheduler is not None:
+            return Guest(self._config.scheduler, self._folder, listener)
+        return Fleet(self._config, self._folder, listener)
+
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._dispatcher = Dispatcher(
             self.pools,
-            lambda listener: Fleet(self._config, self._folder, listener),
+            self._open_fleet,
             self._reporter,
             self.journal,
             self._folder,

@@ -224,9 +224,14 @@ async def run_job(launch: Launch) -> Outcome:
     if lease.is_over():
         # This process was stopped: the job may run elsewhere by now.
         return Outcome(End.LOST, detail="its pilot was out of touch")
+    return await run_granted(launch, _hosts, grants)
+
+
+async def run_granted(launch: Launch, hosts: Hosts, grants: Grants) -> Outcome:
+    """Run a job on `hosts` with what `grants` set aside for it. Raises nothing for what a job or its start does."""
     try:
         async with grants.hold(launch.amounts) as grant, folders.own(launch, grant.tmpdir) as ready:
-            return await _hosts.run(replace(ready, grant=grant))
+            return await hosts.run(replace(ready, grant=grant))
     except OSError as error:
         return Outcome(End.NOT_STARTED, detail=str(error))
 

@@ -1,0 +1,224 @@
+"""Jobs on the workers of a Dask scheduler that runs already, whoever it belongs to.
+
+A guest brings no pilots: a worker that is there takes the part of one, with its threads as cores, its memory limit
+and its resources as amounts. What must hold: nothing of others is touched. Workers are never started, retired or
+restarted, no plugin is left at the scheduler, and only the run's own keys are released. Workers stop the run's
+jobs by themselves when nobody renews the run's visit (`worker.visits`).
+
+Does not cover: what other users' tasks take of the same workers. A worker of a kind (cores, memory, resources) that
+was not there at the start is not used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distributed import Client
+
+from ..errors import ClusterStartError
+from ..model.outcome import End, Outcome
+from ..model.pool import Pool
+from ..worker import visits
+from .fleet import DaskLog, result_of
+
+if TYPE_CHECKING:
+    from ..journal import RunFolder
+    from ..model.request import Amounts, Launch
+    from .fleet import FleetListener
+
+SYSTEM = "dask"
+LOOK_S = 2.0
+"""Between two looks at the scheduler's workers. It tells its guests nothing by itself."""
+
+CONNECT_S = 30.0
+UNLIMITED_MB = 10**9
+"""The memory of a worker that states no limit."""
+
+MB = 10**6
+
+
+def pools(scheduler: str) -> tuple[Pool, ...]:
+    """A pool for each kind of worker that the scheduler has. Raises ClusterStartError where there is none."""
+    return asyncio.run(_pools(scheduler))
+
+
+async def _pools(scheduler: str) -> tuple[Pool, ...]:
+    client = await _connect(scheduler)
+    try:
+        workers = await _workers(client)
+    finally:
+        await client.close()
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for worker in workers.values():
+        kinds.setdefault(_kind(worker), []).append(worker)
+    if not kinds:
+        raise ClusterStartError(f"The Dask scheduler {scheduler} has no workers: start some first.")
+    return tuple(
+        Pool(
+            name="workers" if len(kinds) == 1 else f"workers-{number}",
+            system=SYSTEM,
+            cores=(amounts := _amounts(alike[0])).pop("cores"),
+            mem_mb=amounts.pop("mem_mb"),
+            others=amounts,
+            max_pilots=len(alike),
+        )
+        for number, alike in enumerate(kinds.values(), 1)
+    )
+
+
+class Guest:
+    """Futures on the workers of a foreign scheduler. The same methods as `Fleet`."""
+
+    dashboard_link = None
+
+    def __init__(self, scheduler: str, folder: RunFolder, listener: FleetListener) -> None:
+        self._scheduler = scheduler
+        self._folder = folder
+        self._listener = listener
+        self._run = uuid.uuid4().hex
+        self._serial = itertools.count(1)
+        self._workers: dict[str, dict[str, Any]] = {}
+        self._asked: dict[str, Pool] = {}  # pilots that have no worker yet
+        self._pilots: dict[str, str] = {}  # by their worker's address
+        self._gone: dict[str, asyncio.Future[None]] = {}
+        self._refused: set[str] = set()
+        self._client: Any = None
+
+    async def start(self) -> None:
+        """Connect. Raises ClusterStartError."""
+        self._log = DaskLog(self._folder.dask_log)
+        self._client = await _connect(self._scheduler)
+        await self._look()
+        self._looking = asyncio.create_task(self._keep_looking())
+
+    async def request(self, pilot: str, pool: Pool, excluded: tuple[str, ...] = ()) -> None:
+        """Have a worker of the pool's kind take the part of `pilot`, now or when there is one."""
+        self._asked[pilot] = pool
+        self._settle(excluded)
+
+    async def end(self, pilot: str) -> None:
+        """Let the pilot's worker be: it goes on as if it had never been used."""
+        self._asked.pop(pilot, None)
+        for address, name in list(self._pilots.items()):
+            if name == pilot:
+                del self._pilots[address]
+
+    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
+        """Run a job as a future on one worker. What the worker can't tell is a lost job."""
+        gone = self._gone.get(address)
+        if gone is None:
+            return Outcome(End.LOST, detail="its worker was gone already")
+        declared = self._workers[address]["resources"]
+        future = self._client.submit(
+            visits.run_job,
+            launch,
+            self._run,
+            key=f"daskjq-{self._run}-{launch.key}#{next(self._serial)}",
+            workers=[address],
+            allow_other_workers=False,
+            resources={name: amount for name, amount in amounts.items() if name in declared} or None,
+            retries=0,
+            pure=False,
+        )
+        result = asyncio.ensure_future(result_of(future))
+        try:
+            first: list[asyncio.Future[Any]] = [result, gone]
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            return await result if result.done() else Outcome(End.LOST, detail="its worker is gone")
+        finally:
+            result.cancel()
+            future.release()
+
+    async def stop(self, grace_s: float | None) -> None:
+        """End the run's jobs (TERM, KILL after `grace_s`) and its visit; the workers stay."""
+        if self._client is None:
+            return
+        self._looking.cancel()
+        with contextlib.suppress(Exception):  # a worker that is gone has nothing left to end
+            stopping = self._on_workers(visits.end, self._run, grace_s or 0.0)
+            await asyncio.wait_for(stopping, (grace_s or 0.0) + 10)
+        await self._client.close()
+        self._log.close()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with contextlib.suppress(OSError, TimeoutError):  # the client itself tries to connect again
+                await self._look()
+
+    async def _look(self) -> None:
+        """See which workers there are, and renew the visit with them."""
+        self._workers = await _workers(self._client)
+        for address in [address for address in self._gone if address not in self._workers]:
+            self._gone.pop(address).set_result(None)
+            if pilot := self._pilots.pop(address, None):
+                self._listener.pilot_disconnected(pilot)
+        answers = await self._on_workers(visits.renew, self._run)
+        for address, answer in answers.items():
+            if isinstance(answer, Exception):
+                self._refused.add(address)
+            elif address not in self._gone:
+                self._gone[address] = asyncio.get_running_loop().create_future()
+        if not self._gone and self._refused:
+            raise ClusterStartError(
+                f"No worker of the Dask scheduler {self._scheduler} can run jobs: {answers[min(self._refused)]}. "
+                "Their environment needs snakemake-executor-plugin-daskjq, as this one has it."
+            )
+        self._settle()
+
+    async def _on_workers(self, function: Any, *arguments: Any) -> dict[str, Any]:
+        addresses = [address for address in self._workers if address not in self._refused]
+        answers: dict[str, Any] = await self._client.run(function, *arguments, workers=addresses, on_error="return")
+        return answers
+
+    def _settle(self, excluded: tuple[str, ...] = ()) -> None:
+        """Give the pilots that were asked for a worker each."""
+        for pilot, pool in list(self._asked.items()):
+            wanted = {**pool.amounts}
+            for address in self._gone:
+                worker = self._workers[address]
+                free = address not in self._pilots and worker["host"] not in excluded
+                if free and _amounts(worker) == wanted:
+                    del self._asked[pilot]
+                    self._pilots[address] = pilot
+                    self._listener.pilot_connected(pilot, address, worker["host"])
+                    break
+
+
+async def _connect(scheduler: str) -> Any:
+    """A client of the scheduler at an address, or of the one that a scheduler file names."""
+    where = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
+    try:
+        return await Client(**where, asynchronous=True, set_as_default=False, name="daskjq", timeout=CONNECT_S)
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise ClusterStartError(
+            f"The Dask scheduler {scheduler} (--daskjq-scheduler) does not answer: {error}. It has to be an address "
+            "such as tcp://host:8786 or tls://host:8786, or a scheduler file. Certificates for tls:// are those of "
+            "your Dask configuration (distributed.comm.tls)."
+        ) from error
+
+
+async def _workers(client: Any) -> dict[str, dict[str, Any]]:
+    """The scheduler's workers by address."""
+    identity = await client.scheduler.identity()
+    return {address: dict(worker) for address, worker in identity["workers"].items()}
+
+
+def _amounts(worker: dict[str, Any]) -> Amounts:
+    """What a worker offers: what it declares as resources, else its threads and its memory limit.
+
+    >>> _amounts({"nthreads": 2, "memory_limit": 4_000_000_000, "resources": {"licenses": 3.0}})
+    {'cores': 2, 'mem_mb': 4000, 'licenses': 3}
+    """
+    amounts = {"cores": worker["nthreads"], "mem_mb": int(worker["memory_limit"] or 0) // MB or UNLIMITED_MB}
+    return amounts | {name: int(amount) for name, amount in worker["resources"].items()}
+
+
+def _kind(worker: dict[str, Any]) -> str:
+    return json.dumps(_amounts(worker), sort_keys=True)

@@ -1,0 +1,131 @@
+"""Jobs on the workers of a Dask scheduler that somebody else runs, and that stays as it was."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from distributed import Client, LocalCluster
+from distributed.security import Security
+
+from ..snakefiles import MANY, SLOW
+from ..workflow import Workflow
+
+feature = pytest.mark.feature
+
+
+@pytest.fixture
+def somebody() -> Iterator[Any]:
+    """Another user's scheduler with two workers, and their client."""
+    with (
+        LocalCluster(
+            n_workers=2,
+            threads_per_worker=2,
+            memory_limit="1GB",
+            resources={"licenses": 1},
+            host="127.0.0.1",
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def pids(client: Any) -> dict[str, int]:
+    found: dict[str, int] = client.run(os.getpid)
+    return found
+
+
+async def until(path: str) -> str:
+    while not Path(path).exists():
+        await asyncio.sleep(0.05)
+    return "others' result"
+
+
+@feature("--daskjq-scheduler tcp://", note="workers that are there run the jobs; others' tasks and the workers stay")
+def test_jobs_run_on_anothers_workers_and_leave_them_alone(workflow: Workflow, somebody: Any) -> None:
+    before = pids(somebody)
+    others = somebody.submit(until, str(workflow.folder / "out" / "5.txt"), key="others")
+    workflow.write(MANY)
+    assert workflow.run("--jobs", "9", "--daskjq-scheduler", somebody.scheduler.address) == 0, workflow.output[-3000:]
+    assert [workflow.read(f"out/{i}.txt") for i in range(6)] == [f"{i}\n" for i in range(6)]
+    assert others.result(10) == "others' result"
+    assert pids(somebody) == before
+    assert set(somebody.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))) == {"others"}
+    (started,) = workflow.journal("run_started")
+    (pool,) = started["pools"].values()
+    assert (pool["cores"], pool["mem_mb"], pool["others"], pool["max_pilots"]) == (2, 1000, {"licenses": 1}, 2)
+    assert workflow.leftovers() == []
+
+
+@feature("--daskjq-scheduler: a scheduler file; resources of its workers")
+def test_a_scheduler_file_and_declared_resources(workflow: Workflow, somebody: Any) -> None:
+    somebody.write_scheduler_file(str(workflow.folder / "scheduler.json"))
+    workflow.write("""
+        rule all:
+            input: expand("{i}.txt", i=range(4))
+        rule licensed:
+            output: "{i}.txt"
+            resources: licenses=1
+            shell: "sleep 0.3; touch {output}"
+    """)
+    assert workflow.run("--jobs", "9", "--daskjq-scheduler", "scheduler.json") == 0, workflow.output[-3000:]
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for event in workflow.journal("job_ended"):
+        spans.setdefault(event["pilot"], []).append((event["started_at"], event["ended_at"]))
+    assert len(spans) == 2
+    for held in map(sorted, spans.values()):
+        assert all(end <= start for (_, end), (start, _) in itertools.pairwise(held))
+
+
+@feature("--daskjq-scheduler: an interrupt ends the run's jobs")
+def test_an_interrupt_ends_the_jobs_and_no_worker(workflow: Workflow, somebody: Any) -> None:
+    before = pids(somebody)
+    workflow.write(SLOW)
+    process = workflow.start("--jobs", "9", "--daskjq-scheduler", somebody.scheduler.address)
+    workflow.wait_until(lambda: list(workflow.folder.glob("pid*")))
+    process.terminate()
+    assert process.wait(30) != 0
+    shells = [int(path.read_text()) for path in workflow.folder.glob("pid*")]
+    end = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in shells):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert pids(somebody) == before
+
+
+@feature("--daskjq-scheduler: one that does not answer", cell="refused")
+def test_a_scheduler_that_does_not_answer_is_told(workflow: Workflow) -> None:
+    workflow.write(MANY)
+    workflow.env["DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT"] = "2s"
+    assert workflow.run("--jobs", "9", "--daskjq-scheduler", "tcp://127.0.0.1:9") == 1
+    assert "(--daskjq-scheduler) does not answer" in workflow.output
+    assert "Traceback" not in workflow.output
+
+
+@feature("--daskjq-scheduler tls://", note="certificates are those of your Dask configuration")
+def test_a_scheduler_with_tls(workflow: Workflow) -> None:
+    security = Security.temporary()
+    for name, text in (
+        ("ca", security.tls_ca_file),
+        ("cert", security.tls_client_cert),
+        ("key", security.tls_client_key),
+    ):
+        (workflow.folder / f"{name}.pem").write_text(text)
+    workflow.env |= {
+        "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "ca.pem",
+        "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": "cert.pem",
+        "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY": "key.pem",
+    }
+    workflow.write(MANY)
+    with LocalCluster(n_workers=1, threads_per_worker=1, security=security, dashboard_address=None) as cluster:
+        assert cluster.scheduler_address.startswith("tls://")
+        assert workflow.run("--jobs", "9", "--daskjq-scheduler", cluster.scheduler_address) == 0, workflow.output[
+            -3000:
+        ]
