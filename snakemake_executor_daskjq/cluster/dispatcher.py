@@ -228,7 +228,7 @@ class Dispatcher(Generic[Fleet]):
                 colder_because=outcome.colder_because,
             )
         )
-        self._summary.used(request.amounts["cores"] * outcome.wall_s)
+        self._summary.used(request.amounts["cores"] * pilot.pool.nodes * outcome.wall_s)
         if retry:
             self._ready.push(request, time.time())
         else:

@@ -287,8 +287,7 @@ class Roster(Generic[Fleet]):
 
     def _leave(self, pilot: Pilot, state: PilotState) -> None:
         if pilot.state is PilotState.RUNNING:
-            cores = pilot.pool.amounts["cores"]
-            self._summary.pilot_left(cores * (time.time() - pilot.connected_at))
+            self._summary.pilot_left(pilot.pool.all_cores * (time.time() - pilot.connected_at))
         pilot.state = state
         if pilot.room is not None:
             self.ledger.remove(pilot.room)

@@ -28,7 +28,7 @@ class Pool:
     nodes : how many nodes one pilot's allocation spans; cores and memory are of one of them.
     min_pilots, max_pilots : how many are kept while the workflow has work for them, and how many may exist at a time.
     max_queued : how many may wait in the batch queue at a time; None for no limit of its own.
-    cost_per_hour : what one pilot costs in an hour, in a unit of the user's own; None counts its cores.
+    cost_per_hour : what one pilot costs in an hour, in a unit of the user's own; None counts its cores (`price`).
     preemptible : the batch system may take pilots back at any time.
     idle_timeout_s : how long a pilot may have nothing to do.
     rules : patterns (as of `fnmatch`) of the rules that may use the pool; none for all.
@@ -75,6 +75,16 @@ class Pool:
         others = {name: amount for name, amount in self.others.items() if name != "gpu"}
         gpus = {"gpu_percent": 100 * self.others["gpu"]} if "gpu" in self.others else {}
         return {"cores": self.cores, "mem_mb": self.mem_mb, **gpus, **others}
+
+    @property
+    def all_cores(self) -> int:
+        """The cores that one pilot holds on all its nodes, 0 where they are not known yet."""
+        return (self.cores or 0) * self.nodes
+
+    @property
+    def price(self) -> float:
+        """What one pilot costs in an hour; where the user states nothing, one for each core."""
+        return float(self.all_cores) if self.cost_per_hour is None else self.cost_per_hour
 
     @property
     def slack_s(self) -> float:

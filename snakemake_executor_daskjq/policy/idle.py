@@ -61,7 +61,7 @@ def idle_pilots(idle: Iterable[IdlePilot], prospects: Prospects, now: float) -> 
     left = dict(prospects.running)
     kept = prospects.soon
     ending: list[tuple[str, str]] = []
-    for pilot in sorted(idle, key=lambda pilot: (_price(pilot.pool), pilot.since)):
+    for pilot in sorted(idle, key=lambda pilot: (pilot.pool.price, pilot.since)):
         name = pilot.pool.name
         if pilot.is_spent:
             why = "near its walltime"
@@ -77,7 +77,3 @@ def idle_pilots(idle: Iterable[IdlePilot], prospects: Prospects, now: float) -> 
         left[name] = left.get(name, 0) - 1
         ending.append((pilot.name, why))
     return ending
-
-
-def _price(pool: Pool) -> float:
-    return float(pool.cores or 0) if pool.cost_per_hour is None else pool.cost_per_hour

@@ -92,9 +92,7 @@ class Supply:
     @property
     def price(self) -> float:
         """Of one pilot for one span; what most jobs don't ask for makes it a little dearer."""
-        pool = self.pool
-        per_hour = float(pool.amounts["cores"]) if pool.cost_per_hour is None else pool.cost_per_hour
-        return max(TINY, per_hour * (1 + 0.01 * len(pool.others))) * SPAN_S / 3600
+        return max(TINY, self.pool.price * (1 + 0.01 * len(self.pool.others))) * SPAN_S / 3600
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,6 @@ def test_mpirun_and_srun_reach_all_nodes_of_the_pilot(workflow: Workflow, slurm:
     pilots = {event["pilot"]: event["batch_id"] for event in workflow.journal("pilot_submitted")}
     placed = {event["key"].partition("-")[0]: event["pilot"] for event in workflow.journal("job_placed")}
     assert placed["pi"] == placed["steps"] != placed["single"] == placed["one"]
-    record = slurm.run("scontrol", "--oneliner", "show", "job", pilots[placed["pi"]])
-    assert "NumNodes=2" in record
-    assert "NumCPUs=8" in record
+    (job,) = [job for job in slurm.jobs() if job.job_id == pilots[placed["pi"]]]
+    assert job.cpus == 8
+    workflow.wait_until(lambda: slurm.queued_or_running() == [])
