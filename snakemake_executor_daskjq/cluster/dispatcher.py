@@ -19,7 +19,7 @@ from ..mapping import misfit
 from ..model import events
 from ..model.outcome import End, Outcome
 from ..policy import planner
-from ..policy.estimates import Estimates
+from ..policy.estimates import UNKNOWN_RUNTIME_S, Estimates
 from ..policy.idle import Prospects
 from ..policy.placement import may_start_ahead, place
 from ..policy.queue import ReadyQueue
@@ -281,7 +281,7 @@ class Dispatcher(Generic[Fleet]):
             planner.Demand(
                 request,
                 jobs,
-                max(expected_s or planner.UNKNOWN_RUNTIME_S, now - oldest.get(request.rule, now)),
+                max(expected_s or UNKNOWN_RUNTIME_S, now - oldest.get(request.rule, now)),
             )
             for request, jobs, expected_s in self._ready.demands(self.roster.pools.values())
         ]
@@ -355,7 +355,7 @@ class Dispatcher(Generic[Fleet]):
             for key in pilot.jobs:
                 job = self._jobs[key]
                 expected_s = self._estimates.expected_s(job.request.rule, job.request.runtime_s)
-                end = job.placed_at + (planner.UNKNOWN_RUNTIME_S if expected_s is None else expected_s)
+                end = job.placed_at + (UNKNOWN_RUNTIME_S if expected_s is None else expected_s)
                 ends[job.request.rule] = min(ends.get(job.request.rule, end), end)
         return Prospects(
             is_over=not self._ready and self._estimates.is_all_submitted,

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from ..history import Usage
     from ..model.request import Outlook
 
+UNKNOWN_RUNTIME_S = 30.0
+"""Assumed where something has to be, for a rule of which nothing is known."""
+
 URGENCIES_S = 10.0
 """The ways to the workflow's end are measured again this often."""
 
@@ -91,5 +94,6 @@ class Estimates:
         if rule in passed:
             return 0.0  # a rule that feeds itself
         after_s = max((self._way_s(next_, passed | {rule}) for next_ in self._follows.get(rule, ())), default=0.0)
-        self._urgencies[rule] = after_s + (self.expected_s(rule) or 0.0)
+        expected_s = self.expected_s(rule)
+        self._urgencies[rule] = after_s + (UNKNOWN_RUNTIME_S if expected_s is None else expected_s)
         return self._urgencies[rule]

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 SPAN_S = 300.0
 """A pilot is worth its batch job if it has at least this much to do."""
 
-UNKNOWN_RUNTIME_S = 30.0
-"""Assumed for a rule of which nothing is known."""
-
 LATE = 10.0
 """What work that no pilot covers costs, in prices of a pilot's time for it."""
 

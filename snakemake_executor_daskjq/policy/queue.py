@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 RANK_S = 1.0
 """What is expected of rules changes while they run: groups are put in order again this often."""
 
-RUNTIME_STEP = 1.5
+RUNTIME_STEP = 3.0
 """The longest runtime in a group is at most so many times its shortest."""
 
 UNRANKED = -1

@@ -12,7 +12,7 @@ from snakemake_executor_daskjq import journal
 from snakemake_executor_daskjq.cluster.dispatcher import LOST_BUDGET, Dispatcher
 from snakemake_executor_daskjq.cluster.summary import Summary
 from snakemake_executor_daskjq.errors import DaskjqError, NoPilotError
-from snakemake_executor_daskjq.history import History
+from snakemake_executor_daskjq.history import History, Usage
 from snakemake_executor_daskjq.journal import Journal, RunFolder
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
@@ -83,7 +83,7 @@ Scenario = Callable[[Dispatcher[FakeFleet], FakeFleet, Told], Awaitable[None]]
 
 @pytest.fixture
 def play(tmp_path: Path) -> Callable[..., tuple[Told, list[dict[str, object]]]]:
-    def run(scenario: Scenario, pool: Pool = POOL) -> tuple[Told, list[dict[str, object]]]:
+    def run(scenario: Scenario, *pools: Pool) -> tuple[Told, list[dict[str, object]]]:
         folder = RunFolder(tmp_path)
         folder.create()
 
@@ -91,7 +91,7 @@ def play(tmp_path: Path) -> Callable[..., tuple[Told, list[dict[str, object]]]]:
             told = Told(lambda: dispatcher.fleet)
             log = Journal(folder.journal_path, told.warn)
             dispatcher = Dispatcher(
-                [pool], lambda _: FakeFleet(), told, log, folder, Summary(), History(folder.history_path)
+                pools or (POOL,), lambda _: FakeFleet(), told, log, folder, Summary(), History(folder.history_path)
             )
             await scenario(dispatcher, dispatcher.fleet, told)
             await dispatcher.close()
@@ -217,3 +217,75 @@ def test_short_jobs_keep_one_more_of_their_kind_at_the_pilot(
     told, _ = play(scenario)
     assert sorted(key for key, _, _ in told.ended) == sorted(f"j{i}" for i in range(20))
     assert max(most) >= 3
+
+
+def test_24_jobs_of_a_second_with_a_pilot_that_joins_after_one(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    """Seconds are counted by the test: in each, all that runs ends. Two slots first, then four: 7 s is ideal."""
+
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(24, cores=2))
+        await fleet.until(lambda: len(fleet.requested) == 2)
+        await connect(dispatcher, "main-1")
+        seconds = 0
+        while len(told.ended) < 24:
+            slots = 2 if seconds < 1 else 4
+            started = min(slots, 24 - len(told.ended))
+            done = len(told.ended) + started
+            await fleet.until(lambda started=started: len(busy(fleet)) == started)
+            for future in busy(fleet):
+                future.set_result(Outcome(End.SUCCEEDED, exit_status=0, started_at=1.0, ended_at=2.0))
+            seconds += 1
+            if seconds == 1:
+                await connect(dispatcher, "main-2")
+            await fleet.until(lambda done=done: len(told.ended) == done)
+        assert seconds == 7
+
+    def busy(fleet: FakeFleet) -> list[asyncio.Future[Outcome]]:
+        return [future for future in fleet.running.values() if not future.done()]
+
+    _, events = play(scenario, Pool("main", "local", cores=4, mem_mb=1000, max_pilots=2))
+    assert {event["pilot"] for event in events if event["event"] == "job_placed"} == {"main-1", "main-2"}
+
+
+def test_with_several_pools_the_program_decides_and_its_answer_is_requested(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    cpu = Pool("cpu", "slurm", cores=8, mem_mb=8000, cost_per_hour=6.0)
+    mem = Pool("mem", "slurm", cores=2, mem_mb=64000, cost_per_hour=6.0)
+    both = Pool("both", "slurm", cores=8, mem_mb=64000, cost_per_hour=8.0)
+
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        launch = Launch("k", (), (), "/", "/log", "python")
+        amounts = [{"cores": 1, "mem_mb": 100}] * 6 + [{"cores": 1, "mem_mb": 30000}]
+        requests = [Request(f"j{i}", i, "rule", 1, wanted, runtime_s=3600) for i, wanted in enumerate(amounts)]
+        dispatcher.submit([(request, launch) for request in requests])
+        await fleet.until(lambda: fleet.requested)
+
+    _, events = play(scenario, cpu, mem, both)
+    (planned,) = [event for event in events if event["event"] == "planned"]
+    assert (planned["more"], planned["method"]) == ({"both": 1}, "program")
+    assert float(str(planned["seconds"])) < 1
+
+
+def test_a_rule_that_states_no_memory_gets_its_earlier_peak_set_aside(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]], tmp_path: Path
+) -> None:
+    history = History(RunFolder(tmp_path).history_path)
+    history.learn("rule", Usage(1, 5.0, 5.0, 480.0, 1.0))
+    history.save()
+
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(2))
+        stated = Request("s", 9, "rule", 1, {"cores": 1, "mem_mb": 100})
+        dispatcher.submit([(stated, Launch("s", (), (), "/", "/log", "python"))])
+        await fleet.until(lambda: fleet.requested)
+        await connect(dispatcher, "main-1")
+        await fleet.until(lambda: len(fleet.running) == 2)
+
+    _, events = play(scenario)
+    asked = [event["amounts"] for event in events if event["event"] == "job_submitted"]
+    assert asked == [{"cores": 1, "mem_mb": 600}, {"cores": 1, "mem_mb": 600}, {"cores": 1, "mem_mb": 100}]
+    placed = [str(event["key"]) for event in events if event["event"] == "job_placed"]
+    assert sorted(placed) == ["j0", "s"]  # 1000 MB hold one of 600 and one of 100

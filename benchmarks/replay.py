@@ -1,0 +1,418 @@
+"""Replays workflow traces (WfCommons' WfFormat 1.5) in simulated time, through the real planner and placement.
+
+    python benchmarks/replay.py [TRACE.json ...] [--wait 60] [--cores 16] [--pilots 2]
+
+Simulated are the batch system (each batch job starts `--wait` seconds after its request, while the cores of
+`--pilots` pilots are not all in use) and the jobs (each takes what its trace says). No runtime is
+stated; in a first run nothing is known of a rule before its first job has ended, in a second one the means of the
+first are. The baselines have the same cores:
+
+- one batch job for each job of the workflow, which waits in the queue and starts a Snakemake of its own (3 s);
+- a fixed pool: all pilots from the start to the end, first come first served on the first pilot with room.
+
+"bound" is a makespan that nothing can go below: the larger of the first pilot's start plus the critical path, and
+the time at which the pilots that were granted have offered as many core-seconds as the jobs use; "with barriers" is the
+ratio to one that also knows the tasks which all others are before or after. "used" is the
+share of the pilots' core-seconds that jobs used while any job waited; "paid" is over all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import json
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from snakemake_executor_daskjq.history import Usage
+from snakemake_executor_daskjq.model.pool import Pool
+from snakemake_executor_daskjq.model.request import Outlook, Request
+from snakemake_executor_daskjq.policy.estimates import UNKNOWN_RUNTIME_S, Estimates
+from snakemake_executor_daskjq.policy.idle import IdlePilot, Prospects, idle_pilots
+from snakemake_executor_daskjq.policy.placement import place
+from snakemake_executor_daskjq.policy.planner import SPAN_S, Demand, Supply, plan
+from snakemake_executor_daskjq.policy.queue import ReadyQueue
+from snakemake_executor_daskjq.policy.rooms import Ledger, Room
+
+TRACES = Path(__file__).parent / "traces"
+MEM_MB_PER_CORE = 4000
+WALLTIME_S = 4 * 3600
+UPKEEP_S = 1.0
+SOON_S = 60.0
+SNAKEMAKE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    request: Request
+    seconds: float
+    parents: frozenset[str]
+
+
+def read(path: Path, most_cores: int) -> dict[str, Task]:
+    """The tasks of a trace by id. Tasks with more cores than a pilot get what there is, as with Snakemake."""
+    workflow = json.loads(path.read_text())["workflow"]
+    runs = {run["id"]: run for run in workflow["execution"]["tasks"]}
+    tasks = {}
+    for number, task in enumerate(workflow["specification"]["tasks"]):
+        run = runs[task["id"]]
+        cores = min(most_cores, max(1, int(run.get("coreCount") or run.get("cores") or 1)))
+        amounts = {"cores": cores}
+        if run.get("memoryInBytes"):
+            amounts["mem_mb"] = min(most_cores * MEM_MB_PER_CORE, math.ceil(run["memoryInBytes"] / 1e6))
+        request = Request(task["id"], number, task["name"], 1, amounts)
+        tasks[task["id"]] = Task(request, float(run["runtimeInSeconds"]), frozenset(task["parents"]))
+    return tasks
+
+
+def usages(tasks: dict[str, Task]) -> dict[str, Usage]:
+    """What an earlier run of the same workflow would have left in the history."""
+    found: dict[str, Usage] = {}
+    for task in tasks.values():
+        usage = Usage(1, task.seconds, task.seconds, 0.0, 0.0)
+        rule = task.request.rule
+        found[rule] = found[rule].and_(usage) if rule in found else usage
+    return found
+
+
+def outlook(tasks: dict[str, Task]) -> Outlook:
+    follows: dict[str, set[str]] = {}
+    for task in tasks.values():
+        for parent in task.parents:
+            follows.setdefault(tasks[parent].request.rule, set()).add(task.request.rule)
+    jobs = Counter(task.request.rule for task in tasks.values())
+    return Outlook(dict(jobs), {rule: frozenset(after - {rule}) for rule, after in follows.items()})
+
+
+def critical_path_s(tasks: dict[str, Task]) -> float:
+    ends: dict[str, float] = {}
+    for key in _parents_first(tasks):
+        ends[key] = tasks[key].seconds + max((ends[parent] for parent in tasks[key].parents), default=0.0)
+    return max(ends.values())
+
+
+def _parents_first(tasks: dict[str, Task]) -> list[str]:
+    order: dict[str, None] = {}
+    waiting = {key: set(task.parents) for key, task in tasks.items()}
+    while waiting:
+        free = [key for key, parents in waiting.items() if not parents - order.keys()]
+        for key in free:
+            order[key] = None
+            del waiting[key]
+    return list(order)
+
+
+@dataclass(slots=True)
+class Clock:
+    """Events in simulated time."""
+
+    now: float = 0.0
+    _events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
+    _serial: itertools.count[int] = field(default_factory=itertools.count)
+
+    def at(self, time_s: float, happen: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (time_s, next(self._serial), happen))
+
+    def step(self) -> bool:
+        """Let all happen that is due next."""
+        if not self._events:
+            return False
+        self.now = self._events[0][0]
+        while self._events and self._events[0][0] <= self.now:
+            heapq.heappop(self._events)[2]()
+        return True
+
+
+@dataclass(slots=True)
+class Use:
+    """Core-seconds over time, and the pilots' lives."""
+
+    lives: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    busy_cores: int = 0
+    alive_cores: int = 0
+    used_core_s: float = 0.0
+    offered_core_s: float = 0.0
+    _since: float = 0.0
+
+    def until(self, now: float, jobs_wait: bool) -> None:
+        """Account for the time since the last call."""
+        if jobs_wait:
+            self.used_core_s += self.busy_cores * (now - self._since)
+            self.offered_core_s += self.alive_cores * (now - self._since)
+        self._since = now
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    makespan_s: float
+    bound_s: float
+    barrier_bound_s: float
+    used: float
+    paid: float
+    batch_jobs: int
+
+
+def bound_s(tasks: dict[str, Task], use: Use) -> float:
+    work = sum(task.seconds * task.request.amounts["cores"] for task in tasks.values())
+    first = min(start for start, _, _ in use.lives.values())
+    changes = sorted(change for start, end, cores in use.lives.values() for change in ((start, cores), (end, -cores)))
+    cores, since, offered = 0, 0.0, 0.0
+    for at, change in changes:
+        if offered + cores * (at - since) >= work and cores:
+            break
+        offered += cores * (at - since)
+        cores, since = cores + change, at
+    area_s = since + (work - offered) / cores if cores else since
+    return max(area_s, first + critical_path_s(tasks))
+
+
+def barrier_bound_s(tasks: dict[str, Task], use: Use) -> float:
+    """As `bound_s`, with all cores at once from the first pilot's start on, and the tasks that all others wait for.
+
+    A task that every other one is before or after cuts the workflow: what is before must be done, then it alone
+    runs, and so on. Each part takes at least its critical path, and its work shared by all cores.
+    """
+    cores = sum(cores for _, _, cores in use.lives.values())
+    order = _parents_first(tasks)
+    index = {key: number for number, key in enumerate(order)}
+    before = [0] * len(order)
+    for key in order:
+        for parent in tasks[key].parents:
+            before[index[key]] |= before[index[parent]] | 1 << index[parent]
+    after = [0] * len(order)
+    for key in reversed(order):
+        for parent in tasks[key].parents:
+            after[index[parent]] |= after[index[key]] | 1 << index[key]
+    rank = {key: before[index[key]].bit_count() for key in order}
+    barriers = [key for key in order if rank[key] + after[index[key]].bit_count() + 1 == len(order)]
+    total, done = min(start for start, _, _ in use.lives.values()), 0
+    for barrier in [*sorted(barriers, key=lambda key: rank[key]), None]:
+        until = (1 << len(order)) - 1 if barrier is None else before[index[barrier]]
+        part = {key: tasks[key] for key in order if until >> index[key] & 1 and not done >> index[key] & 1}
+        if part:
+            inner = {key: Task(t.request, t.seconds, t.parents & part.keys()) for key, t in part.items()}
+            work = sum(task.seconds * task.request.amounts["cores"] for task in part.values())
+            total += max(critical_path_s(inner), work / cores)
+        if barrier is not None:
+            total += tasks[barrier].seconds
+            done = until | 1 << index[barrier]
+    return total
+
+
+class Replay:
+    """A run of daskjq: what the dispatcher does, in simulated time."""
+
+    def __init__(self, tasks: dict[str, Task], pool: Pool, wait_s: float, history: dict[str, Usage]) -> None:
+        self.tasks, self.pool, self.wait_s = tasks, pool, wait_s
+        self.clock, self.use = Clock(), Use()
+        self.estimates = Estimates(history)
+        self.estimates.learn(outlook(tasks))
+        self.ready = ReadyQueue(self.estimates.expected_s, lambda rule: self.estimates.urgency_s(rule, self.clock.now))
+        self.ledger = Ledger()
+        self.rooms: dict[str, Room] = {}
+        self.idle_since: dict[str, float] = {}
+        self.coming = 0
+        self.serial = 0
+        self.upkeep_at = 0.0
+        self.started: dict[str, float] = {}
+        self.done: set[str] = set()
+        self.children: dict[str, list[str]] = {}
+        for key, task in tasks.items():
+            for parent in task.parents:
+                self.children.setdefault(parent, []).append(key)
+
+    def run(self) -> Result:
+        for key, task in self.tasks.items():
+            if not task.parents:
+                self._submit(key)
+        self._round()
+        while len(self.done) < len(self.tasks):
+            jobs_wait = len(self.ready) > 0
+            assert self.clock.step(), "jobs are left, and nothing is to happen"
+            self.use.until(self.clock.now, jobs_wait)
+            self._round()
+        now = self.clock.now
+        for room in self.rooms.values():
+            start, _, cores = self.use.lives[room.pilot]
+            self.use.lives[room.pilot] = (start, now, cores)
+        lives = self.use.lives.values()
+        work = sum(task.seconds * task.request.amounts["cores"] for task in self.tasks.values())
+        paid = work / sum((end - start) * cores for start, end, cores in lives)
+        used = self.use.used_core_s / self.use.offered_core_s if self.use.offered_core_s else 1.0
+        bounds = bound_s(self.tasks, self.use), barrier_bound_s(self.tasks, self.use)
+        return Result(now, *bounds, used, paid, len(lives))
+
+    def _submit(self, key: str) -> None:
+        self.estimates.submitted(self.tasks[key].request.rule)
+        self.ready.push(self.tasks[key].request, self.clock.now)
+
+    def _round(self) -> None:
+        now = self.clock.now
+        for request, room in place(self.ready, self.ledger, now):
+            self.started[request.key] = now
+            self.use.busy_cores += request.amounts["cores"]
+            self.idle_since.pop(room.pilot, None)
+            self.clock.at(now + self.tasks[request.key].seconds, lambda r=request, room=room: self._ended(r, room))  # type: ignore[misc]
+        if now >= self.upkeep_at:
+            self.upkeep_at = now + UPKEEP_S
+            self._upkeep(now)
+
+    def _ended(self, request: Request, room: Room) -> None:
+        now = self.clock.now
+        self.use.busy_cores -= request.amounts["cores"]
+        self.ledger.give_back(room, request.key)
+        self.estimates.job_ended(request.rule, now - self.started.pop(request.key))
+        self.done.add(request.key)
+        if not room.bookings:
+            self.idle_since[room.pilot] = now
+        for child in self.children.get(request.key, ()):
+            if self.tasks[child].parents <= self.done:
+                self._submit(child)
+
+    def _upkeep(self, now: float) -> None:
+        if len(self.done) < len(self.tasks):
+            self.clock.at(now + 5.0, lambda: None)
+        if len(self.ready):
+            self._plan(now)
+        ends: dict[str, float] = {}
+        for key, start in self.started.items():
+            rule = self.tasks[key].request.rule
+            end = start + (self.estimates.expected_s(rule) or UNKNOWN_RUNTIME_S)
+            ends[rule] = min(ends.get(rule, end), end)
+        over = not len(self.ready) and self.estimates.is_all_submitted
+        prospects = Prospects(over, self.estimates.soon(ends, now + SOON_S), {self.pool.name: len(self.rooms)})
+        idle = [IdlePilot(name, self.pool, since) for name, since in self.idle_since.items()]
+        for name, _ in idle_pilots(idle, prospects, now):
+            self._leave(self.rooms[name])
+
+    def _plan(self, now: float) -> None:
+        free = dict.fromkeys(self.pool.amounts, 0.0)
+        for room in self.rooms.values():
+            for name, share in room.free_share(now, SPAN_S).items():
+                free[name] += share
+        oldest: dict[str, float] = {}
+        for key, start in self.started.items():
+            rule = self.tasks[key].request.rule
+            oldest[rule] = min(oldest.get(rule, now), start)
+        demands = [
+            Demand(request, jobs, max(expected_s or UNKNOWN_RUNTIME_S, now - oldest.get(request.rule, now)))
+            for request, jobs, expected_s in self.ready.demands([self.pool])
+        ]
+        more = plan(demands, [Supply(self.pool, len(self.rooms), self.coming, 0, free)]).more
+        for _ in range(more.get(self.pool.name, 0)):
+            self.coming += 1
+            self.clock.at(now + self.wait_s, self._connect)
+
+    def _connect(self) -> None:
+        now, pool = self.clock.now, self.pool
+        self.coming -= 1
+        self.serial += 1
+        room = Room(f"p{self.serial}", pool.name, dict(pool.amounts), now + WALLTIME_S, pool.slack_s, WALLTIME_S)
+        self.rooms[room.pilot] = room
+        self.ledger.add(room)
+        self.idle_since[room.pilot] = now
+        self.use.alive_cores += pool.amounts["cores"]
+        self.use.lives[room.pilot] = (now, now, pool.amounts["cores"])
+        self.clock.at(now + WALLTIME_S, lambda: self._leave(room))
+
+    def _leave(self, room: Room) -> None:
+        if self.rooms.pop(room.pilot, None) is not None:
+            assert not room.bookings, "a job was placed on a pilot that it outlives"
+            self.ledger.remove(room)
+            self.idle_since.pop(room.pilot, None)
+            self.use.alive_cores -= room.capacity["cores"]
+            start, _, cores = self.use.lives[room.pilot]
+            self.use.lives[room.pilot] = (start, self.clock.now, cores)
+
+
+def batch_job_each(tasks: dict[str, Task], cores: int, wait_s: float) -> float:
+    """The makespan with one batch job for each job of the workflow, on so many cores in all."""
+    clock, done, queue, state = Clock(), set[str](), list[str](), {"free": cores}
+
+    def ended(key: str) -> None:
+        state["free"] += tasks[key].request.amounts["cores"]
+        done.add(key)
+        for child, task in tasks.items():
+            if key in task.parents and task.parents <= done:
+                clock.at(clock.now + wait_s, lambda child=child: queue.append(child))  # type: ignore[misc]
+
+    for key, task in tasks.items():
+        if not task.parents:
+            clock.at(wait_s, lambda key=key: queue.append(key))  # type: ignore[misc]
+    while len(done) < len(tasks):
+        assert clock.step()
+        while queue and tasks[queue[0]].request.amounts["cores"] <= state["free"]:
+            key = queue.pop(0)
+            state["free"] -= tasks[key].request.amounts["cores"]
+            clock.at(clock.now + SNAKEMAKE_S + tasks[key].seconds, lambda key=key: ended(key))  # type: ignore[misc]
+    return clock.now
+
+
+def fixed_pool(tasks: dict[str, Task], pool: Pool, wait_s: float) -> tuple[float, float]:
+    """The makespan with all pilots from the start to the end, first come first served, and the share used."""
+    clock, done, queue = Clock(), set[str](), [key for key, task in tasks.items() if not task.parents]
+    rooms = [dict(pool.amounts) for _ in range(pool.max_pilots)]
+
+    def ended(key: str, room: dict[str, int]) -> None:
+        for name, amount in tasks[key].request.amounts.items():
+            room[name] += amount
+        done.add(key)
+        for child, task in tasks.items():
+            if key in task.parents and task.parents <= done:
+                queue.append(child)
+
+    clock.at(wait_s, lambda: None)
+    while len(done) < len(tasks):
+        assert clock.step()
+        while queue:
+            amounts = tasks[queue[0]].request.amounts
+            room = next((r for r in rooms if all(n <= r[name] for name, n in amounts.items())), None)
+            if room is None:
+                break
+            key = queue.pop(0)
+            for name, amount in amounts.items():
+                room[name] -= amount
+            clock.at(clock.now + tasks[key].seconds, lambda key=key, room=room: ended(key, room))  # type: ignore[misc]
+    work = sum(task.seconds * task.request.amounts["cores"] for task in tasks.values())
+    return clock.now, work / (pool.amounts["cores"] * pool.max_pilots * (clock.now - wait_s))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("traces", nargs="*", type=Path, default=sorted(TRACES.glob("*.json")))
+    parser.add_argument("--wait", type=float, default=60.0, help="seconds that a batch job waits in the queue")
+    parser.add_argument("--cores", type=int, default=16, help="of one pilot")
+    parser.add_argument("--pilots", type=int, default=2, help="at most")
+    options = parser.parse_args()
+    pool = Pool(
+        "main",
+        "slurm",
+        cores=options.cores,
+        mem_mb=options.cores * MEM_MB_PER_CORE,
+        walltime_s=WALLTIME_S,
+        max_pilots=options.pilots,
+    )
+    print("| trace | jobs | run | makespan s | bound s | ratio | with barriers | used | paid | batch jobs |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for path in options.traces:
+        tasks = read(path, options.cores)
+        for run, history in (("first", {}), ("second", usages(tasks))):
+            result = Replay(tasks, pool, options.wait, history).run()
+            ratio = result.makespan_s / result.bound_s
+            barriers = result.makespan_s / max(result.bound_s, result.barrier_bound_s)
+            print(
+                f"| {path.stem} | {len(tasks)} | {run} | {result.makespan_s:.0f} | {result.bound_s:.0f} | {ratio:.2f} "
+                f"| {barriers:.2f} | {result.used:.0%} | {result.paid:.0%} | {result.batch_jobs} |"
+            )
+        each_s = batch_job_each(tasks, options.cores * options.pilots, options.wait)
+        print(f"| | | a batch job each | {each_s:.0f} | | | | | | {len(tasks)} |")
+        fixed_s, fixed_paid = fixed_pool(tasks, pool, options.wait)
+        print(f"| | | fixed pool | {fixed_s:.0f} | | | | | {fixed_paid:.0%} | {options.pilots} |")
+
+
+if __name__ == "__main__":
+    main()

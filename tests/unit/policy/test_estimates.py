@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from snakemake_executor_daskjq.history import Usage
+from snakemake_executor_daskjq.model.request import Outlook
+from snakemake_executor_daskjq.policy.estimates import UNKNOWN_RUNTIME_S, Estimates
+
+EARLIER = {"align": Usage(3, 100.0, 90.0, 4000.0, 1.0)}
+
+
+def test_this_run_goes_before_what_is_stated_and_that_before_earlier_runs() -> None:
+    estimates = Estimates(EARLIER)
+    assert estimates.expected_s("other") is None
+    assert estimates.expected_s("align") == 100.0
+    assert estimates.expected_s("align", 600) == 600
+    estimates.job_ended("align", 20.0)
+    estimates.job_ended("align", 40.0)
+    assert estimates.expected_s("align", 600) == 30.0
+
+
+def test_memory_of_earlier_runs_with_a_margin() -> None:
+    assert Estimates(EARLIER).memory_mb("align") == 5000
+    assert Estimates(EARLIER).memory_mb("other") is None
+
+
+def test_what_becomes_ready_soon() -> None:
+    estimates = Estimates({})
+    assert not estimates.is_all_submitted  # nothing is known yet
+    estimates.learn(Outlook({"a": 2, "b": 3, "c": 1}, {"a": frozenset("b"), "b": frozenset("c")}))
+    for _ in range(2):
+        estimates.submitted("a")
+    assert estimates.soon({"a": 50.0}, until=60.0) == 3
+    assert estimates.soon({"a": 70.0}, until=60.0) == 0
+    assert estimates.soon({"b": 50.0}, until=60.0) == 1
+    for rule in "bbbc":
+        assert not estimates.is_all_submitted
+        estimates.submitted(rule)
+    assert estimates.is_all_submitted
+
+
+def test_with_checkpoints_nobody_knows_what_is_to_come() -> None:
+    estimates = Estimates({})
+    estimates.learn(Outlook({}, {}, is_open_ended=True))
+    assert not estimates.is_all_submitted
+
+
+def test_urgency_is_the_longest_way_to_the_end() -> None:
+    estimates = Estimates(EARLIER)
+    follows = {"split": frozenset({"align", "count"}), "align": frozenset({"merge"}), "merge": frozenset({"merge"})}
+    estimates.learn(Outlook({}, follows))
+    assert estimates.urgency_s("split", now=0.0) == UNKNOWN_RUNTIME_S + 100.0 + UNKNOWN_RUNTIME_S
+    assert estimates.urgency_s("count", now=0.0) == UNKNOWN_RUNTIME_S
+    estimates.job_ended("merge", 7.0)
+    assert estimates.urgency_s("align", now=20.0) == 107.0
