@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import importlib
-import random
+import signal
 import sys
 import tempfile
 import threading
+import uuid
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from . import rehearsal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +46,10 @@ LATE_IMPORTS = (
 """What Snakemake imports only when a Snakefile is parsed or a rule runs; without them a job starts, but slower."""
 
 
+SHELL_STATE = ("_process_args", "_process_prefix", "_process_suffix", "_processes", "conda_block_conflicting_envvars")
+"""What `snakemake.shell.shell` keeps for the process."""
+
+
 class UnexpectedSnakemakeError(Exception):
     """This version of Snakemake is not as this module expects; jobs start cold."""
 
@@ -60,10 +69,13 @@ class Snakemake:
             import snakemake.scheduling.job_scheduler
             import snakemake.script
             import snakemake.workflow
+            from snakemake.shell import shell
 
             self._cli = snakemake.cli
             self._api = snakemake.api
             self._workflow_class = snakemake.workflow.Workflow
+            self._workflow_globals = vars(snakemake.workflow)
+            self._shell = shell
             parser = snakemake.cli.get_argument_parser()
             actions = [action for action in parser._actions if action.dest in JOB_OPTIONS]
         except (ImportError, AttributeError) as error:
@@ -72,10 +84,12 @@ class Snakemake:
             with contextlib.suppress(ImportError):
                 importlib.import_module(module)
         missing = JOB_OPTIONS - {action.dest for action in actions}
+        missing |= {name for name in SHELL_STATE if not hasattr(shell, name)}
         if missing or not hasattr(snakemake.api.DAGApi, "execute_workflow"):
             raise UnexpectedSnakemakeError(f"no {', '.join(sorted(missing))}")
         platform.platform()  # it starts `uname`, once; Snakemake asks for it at each start
         platform.processor()
+        _hasten_signals()
 
         def get_argument_parser(profiles: Sequence[str] | None = None) -> Any:
             return parser if profiles is None else make_parser(profiles=profiles)
@@ -92,7 +106,30 @@ class Snakemake:
         sys.argv = [self._cli.__file__, *argv]
         self._cli.main(list(argv))
 
-    def main_until_parsed(self, argv: Sequence[str], serve: Callable[[ParsedWorkflow], Sequence[str]]) -> None:
+    def rehearse(self) -> None:
+        """Run small jobs, so that children find everything warm. Raises UnexpectedSnakemakeError where they fail."""
+        # What Snakemake keeps for the whole process: the names of a Snakefile, and how shell commands are run.
+        kept = {name: copy.copy(getattr(self._shell, name)) for name in SHELL_STATE}
+        names = dict(self._workflow_globals)
+        try:
+            succeeded = rehearsal.rehearse(self.main)
+        except OSError:
+            succeeded = True  # no room for files: jobs are slower, and no worse
+        self._workflow_globals.clear()
+        self._workflow_globals.update(names)
+        for name, value in kept.items():
+            setattr(self._shell, name, value)
+        if not succeeded:
+            raise UnexpectedSnakemakeError("it fails with a small job in this process")
+
+    def job_arguments(self, argv: Sequence[str]) -> argparse.Namespace:
+        """The arguments of one job. Raises UnexpectedSnakemakeError where Snakemake doesn't take them."""
+        try:
+            return self._job_parser.parse_args(argv)
+        except SystemExit as error:
+            raise UnexpectedSnakemakeError(f"it does not take {' '.join(argv)}") from error
+
+    def main_until_parsed(self, argv: Sequence[str], serve: Callable[[ParsedWorkflow], argparse.Namespace]) -> None:
         """Run `main` up to the parsed workflow and call `serve` with it, which returns in children only.
 
         What it returns are the child's own arguments; the child goes on with them.
@@ -102,7 +139,7 @@ class Snakemake:
         def step_in(dag_api: Any, **settings: Any) -> Any:
             self._api.DAGApi.execute_workflow = execute
             parsed = ParsedWorkflow(dag_api)
-            arguments = self._job_parser.parse_args(serve(parsed))
+            arguments = serve(parsed)
             _become(dag_api, settings, arguments, self._cli.parse_wait_for_files(arguments))
             return execute(dag_api, **settings)
 
@@ -135,6 +172,35 @@ class ParsedWorkflow:
         """Remove what the parse has put aside; a host ends without Python's own clean-up."""
         self._workflow._snakemake_tmp_dir.cleanup()
 
+    def prepare(self) -> None:
+        """Work out for all children what would be the same in each: the header of their log records."""
+        header = self._workflow.info_header
+        if {"datetime", "cmd", "workflow_id"} <= header.keys():
+            type(self._workflow).info_header = property(lambda workflow: header | _own_header(workflow))
+
+
+class _LateTemporaryDirectory:
+    """A temporary folder that is made when it is first asked for: few jobs put anything into it."""
+
+    def __init__(self) -> None:
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def name(self) -> str:
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="snakemake")
+        return self._folder.name
+
+    def cleanup(self) -> None:
+        if self._folder is not None:
+            self._folder.cleanup()
+
+
+def _own_header(workflow: Any) -> dict[str, Any]:
+    """What differs between two jobs in `Workflow.info_header`, as it is there."""
+    started = workflow.start_time.strftime("%Y-%m-%d %H:%M:%S")
+    return {"datetime": started, "cmd": " ".join(sys.argv), "workflow_id": uuid.uuid4()}
+
 
 def _become(dag_api: Any, settings: dict[str, Any], arguments: argparse.Namespace, wait_for_files: Any) -> None:
     """In a child: put in what is its own, and reset what a fork must not share."""
@@ -151,16 +217,28 @@ def _become(dag_api: Any, settings: dict[str, Any], arguments: argparse.Namespac
     settings["scheduling_settings"].max_jobs_per_timespan = None  # it would start a timer, for one job
     workflow._async_runners.clear()  # event loops: a child needs one of its own
     workflow._snakemake_tmp_dir._finalizer.detach()  # the host's; the child would remove it at its end
-    workflow._snakemake_tmp_dir = tempfile.TemporaryDirectory(prefix="snakemake")
+    workflow._snakemake_tmp_dir = _LateTemporaryDirectory()
+    workflow.start_time = datetime.now()
     reset_after_fork()
 
 
 def reset_after_fork() -> None:
-    """Random numbers and temporary names of a child's own."""
-    random.seed()
+    """Random numbers of a child's own. Python itself sees to those of `random` and `tempfile`."""
     if numpy := sys.modules.get("numpy.random"):
         numpy.seed()
-    tempfile._name_sequence = None  # type: ignore[attr-defined]
+
+
+def _hasten_signals() -> None:
+    """Spare `signal.signal` an exception whose text describes the handler, each time one is a function.
+
+    asyncio sets a handler for each coroutine that Snakemake runs: 1 ms a job. The results are the same.
+    """
+    make_enum = signal._int_to_enum  # type: ignore[attr-defined]
+
+    def int_to_enum(value: Any, enum_class: Any) -> Any:
+        return make_enum(value, enum_class) if isinstance(value, int) else value
+
+    signal._int_to_enum = int_to_enum  # type: ignore[attr-defined]
 
 
 def finish_threads() -> None:

@@ -1,0 +1,98 @@
+"""A rehearsal: a warm host runs a small job of its own several times, and puts everything back.
+
+Python makes code fast that has run some times, and keeps what it has looked up, in the memory of the code. A child
+would do that anew in each job, and copy the pages for it. The rehearsal is a test too: where Snakemake can't run
+it, nothing is forked from this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import sys
+import tempfile
+import threading
+import warnings
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+ROUNDS = 8
+"""After so many calls Python 3.11 specializes the code of a function."""
+
+_SNAKEFILE = """
+rule daskjq_rehearsal:
+    input: "in"
+    output: "out/{i}"
+    params: i=lambda wildcards: wildcards.i
+    log: "log/{i}"
+    resources: mem_mb=1
+    shell: ": {params.i} {input} > {output}"
+"""
+_ARGUMENTS = (
+    *("--force", "--nolock", "--retries", "0", "--scheduler", "greedy", "--mode", "remote", "--cores", "1"),
+    *("--max-inventory-time", "0", "--no-hooks", "--quiet", "progress", "rules", "host", "--force-use-threads"),
+    *("--default-resources", "tmpdir=system_tmpdir", "--allowed-rules", "daskjq_rehearsal", "--target-jobs"),
+)
+
+
+def rehearse(main: Callable[[Sequence[str]], None]) -> bool:
+    """Run `main` with the arguments of a small job `ROUNDS` times; False if it did not succeed each time.
+
+    Raises OSError where there is no room for its files.
+    """
+    with tempfile.TemporaryDirectory(prefix="daskjq") as folder, _put_back():
+        os.chdir(folder)
+        for name, text in (("Snakefile", _SNAKEFILE), ("in", "")):
+            with open(name, "w", encoding="utf-8") as file:
+                file.write(text)
+        for i in range(ROUNDS):
+            with contextlib.suppress(SystemExit):
+                main(["--runtime-source-cache-path", f"{folder}/cache", *_ARGUMENTS, f"daskjq_rehearsal:i={i}"])
+        return len(os.listdir("out")) == ROUNDS if os.path.isdir("out") else False
+
+
+@contextlib.contextmanager
+def _put_back() -> Iterator[None]:
+    """Silence, and afterwards everything of the process as it was before."""
+    cwd, argv, path, environment = os.getcwd(), sys.argv, list(sys.path), dict(os.environ)
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)}
+    streams = [os.dup(fd) for fd in (1, 2)]
+    null = os.open(os.devnull, os.O_WRONLY)
+    for fd in (1, 2):
+        os.dup2(null, fd)
+    try:
+        with warnings.catch_warnings(record=True):  # what is warned of once must still be warned of in a job
+            warnings.simplefilter("always")
+            yield
+    finally:
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.cancel()
+                thread.join()
+        gc.collect()
+        forget_ended_threads()
+        asyncio.set_event_loop_policy(None)
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        os.environ.clear()
+        os.environ.update(environment)
+        sys.argv, sys.path[:] = argv, path
+        tempfile.tempdir = None
+        os.chdir(cwd)
+        for fd, stream in zip((1, 2), streams, strict=True):
+            os.dup2(stream, fd)
+            os.close(stream)
+        os.close(null)
+
+
+def forget_ended_threads() -> None:
+    """Python gives new locks to every thread object that it knows after a fork, ended ones included."""
+    known = threading._dangling  # type: ignore[attr-defined]
+    for thread in list(known):
+        if not thread.is_alive():
+            known.discard(thread)
