@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import DaskjqError
+from .errors import DaskjqError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ def _check(arguments: argparse.Namespace) -> int:
     config = configure(settings)
     pools = complete(config.pools, workflow.cores if workflow else None)
     for pool in pools:
-        offer = ", ".join(f"{name}={amount}" for name, amount in pool.amounts.items())
+        offer = ", ".join(shown(name, amount) for name, amount in pool.amounts.items())
         limit = "one pilot" if pool.max_pilots == 1 else f"at most {pool.max_pilots} pilots"
         print(f"pool {pool.name}: system {pool.system}, {limit} with {offer}")
         if pool.system != "local":

@@ -50,19 +50,22 @@ class InfeasibleRequestError(DaskjqError):
     resource : the name of the resource that does not fit.
     amount : what is asked for, in the resource's own unit (`mem_mb`: MB, `runtime`: seconds).
     largest_offer : the largest amount that one pilot offers, 0 where none does.
+    pools : the pools that the rule may use; none for all.
     """
 
-    def __init__(self, rule: str, resource: str, amount: int, largest_offer: int) -> None:
-        super().__init__(rule, resource, amount, largest_offer)
+    def __init__(self, rule: str, resource: str, amount: int, largest_offer: int, pools: tuple[str, ...] = ()) -> None:
+        super().__init__(rule, resource, amount, largest_offer, pools)
         self.rule = rule
         self.resource = resource
         self.amount = amount
         self.largest_offer = largest_offer
+        self.pools = pools
 
     def __str__(self) -> str:
         offer = shown(self.resource, self.largest_offer).partition("=")[2]
+        of = f" of the pools that it may use ({', '.join(self.pools)})" if self.pools else ""
         return (
-            f"Rule {self.rule} asks for {shown(self.resource, self.amount)}, but the largest pilot offers "
+            f"Rule {self.rule} asks for {shown(self.resource, self.amount)}, but the largest pilot{of} offers "
             f"{offer}. Lower the rule's request (--set-resources, --set-threads), or "
             f"start larger pilots ({_remedy(self.resource)})."
         )

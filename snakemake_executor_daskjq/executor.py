@@ -24,7 +24,7 @@ from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMo
 from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
 
 from . import mapping
-from .errors import DaskjqError
+from .errors import DaskjqError, shown
 from .journal import RunFolder
 from .migration import Translated, translate
 from .model.outcome import End, Outcome
@@ -168,13 +168,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
             raise WorkflowError(str(error)) from None
         except OSError as error:
             raise WorkflowError(f"daskjq can't write its folder {self._folder.path}: {error}") from None
-        pools = "; ".join(
-            f"pool {pool.name}: {'this machine' if pool.system == 'local' else f'at most {pool.max_pilots} pilots'}"
-            f" with {', '.join(f'{name}={amount}' for name, amount in pool.amounts.items())}"
-            for pool in service.pools
-        )
+        systems = ", ".join(dict.fromkeys(pool.system for pool in service.pools))
+        pools = "; ".join(_described(pool) for pool in service.pools)
         dashboard = f"; dashboard {service.dashboard_link}" if service.dashboard_link else ""
-        self.tell(f"system {service.pools[0].system}; {pools}{dashboard}; journal and logs in {self._folder.path}")
+        self.tell(f"system {systems}; {pools}{dashboard}; journal and logs in {self._folder.path}")
+        if not self._config.local:
+            self.tell("'daskjq explain', in another terminal, tells why jobs wait.")
         return service
 
     def _stop(self, *, cancel: bool) -> None:
@@ -380,3 +379,10 @@ def _cores(job: JobExecutorInterface, request: Request) -> int:
     cores = request.amounts["cores"]
     connected = job.is_group() and any(member.pipe_group is not None for member in job.jobs)
     return max(cores, int(job.resources["_cores"])) if connected else cores
+
+
+def _described(pool: Pool) -> str:
+    """A pool in the run's first line."""
+    count = "this machine" if pool.system == "local" else f"at most {pool.max_pilots} pilots"
+    nodes = f" of {pool.nodes} nodes, each" if pool.nodes > 1 else ""
+    return f"pool {pool.name}: {count}{nodes} with {', '.join(shown(*pair) for pair in pool.amounts.items())}"

@@ -215,8 +215,8 @@ def check_feasible(request: Request, pools: Iterable[Pool]) -> None:
     for resource, amount, _ in misfits:
         largest = max(_offer(pool, resource) for pool in candidates)
         if amount > largest:
-            raise InfeasibleRequestError(request.rule, resource, amount, largest)
-    raise InfeasibleRequestError(request.rule, *misfits[0])
+            raise InfeasibleRequestError(request.rule, resource, amount, largest, request.pools or ())
+    raise InfeasibleRequestError(request.rule, *misfits[0], request.pools or ())
 
 
 def ruled_out(request: Request, pool: Pool) -> str:

@@ -65,6 +65,7 @@ def test_what_no_pilot_can_hold_is_named(wanted: Request, resource: str, amount:
     shown = ("gpu", "2", "1") if resource == "gpu_percent" else (resource, str(amount), str(largest))
     for part in ("align", *shown):
         assert part in str(error)
+    assert ("of the pools that it may use (small)" in str(error)) == (wanted.pools == ("small",))
 
 
 def test_an_unknown_pool_is_named_with_the_known_ones() -> None:
