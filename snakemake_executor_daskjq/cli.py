@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import DaskjqError, shown
+from .text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,7 +119,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 
     run = load(arguments.folder or latest(arguments.log_folder))
     for line in explain(run, arguments.asked, run.now if run.over else time.time()):
-        print(line)
+        print(printable(line))
     return 0
 
 
@@ -126,7 +127,7 @@ def _report(arguments: argparse.Namespace) -> int:
     from .report.run import latest, load
     from .report.table import table
 
-    print(table(load(arguments.folder or latest(arguments.log_folder))))
+    print(printable(table(load(arguments.folder or latest(arguments.log_folder)))))
     return 0
 
 

@@ -31,6 +31,7 @@ from .model.outcome import End, Outcome
 from .model.request import Launch, Outlook, Request
 from .settings import ExecutorSettings, configure
 from .signals import RunSignals
+from .text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -138,13 +139,13 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._ended.put(_Ended(info, request, launch, outcome, pilot))
 
     def tell(self, text: str) -> None:
-        self.logger.info(f"daskjq: {text}", extra=self._progress)
+        self.logger.info(f"daskjq: {printable(text)}", extra=self._progress)
 
     def warn(self, text: str) -> None:
-        self.logger.warning(f"daskjq: {text}")
+        self.logger.warning(f"daskjq: {printable(text)}")
 
     def give_up(self, error: DaskjqError) -> None:
-        self.workflow.scheduler.executor_error_callback(WorkflowError(f"daskjq: {error}"))
+        self.workflow.scheduler.executor_error_callback(WorkflowError(f"daskjq: {printable(str(error))}"))
 
     # -- start and end ------------------------------------------------------------------------------------
 
@@ -366,6 +367,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             message += "\n    last lines of the log:\n" + "\n".join(
                 f"        {line}" for line in outcome.log_tail.splitlines()
             )
+        message = printable(message)
         if ended.info.job.is_group():
             self.logger.error(f"daskjq: group {ended.request.rule}: {message}")  # Snakemake shows no message there
         self.report_job_error(ended.info, msg=message, aux_logs=[ended.launch.log_path])

@@ -12,6 +12,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from .text import file_name
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -47,9 +49,9 @@ class RunFolder:
 
     def job_log(self, rule: str, key: str) -> Path:
         """The log of one job and attempt; its folder exists afterwards."""
-        folder = self.path / "logs" / rule
+        folder = self.path / "logs" / file_name(rule)
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{key}.log"
+        return folder / f"{file_name(key)}.log"
 
 
 class Journal:

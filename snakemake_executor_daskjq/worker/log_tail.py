@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 
+from ..text import printable
+
 MAX_BYTES = 4096
 MAX_LINES = 20
 
-_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[^\t\n\x20-\x7e\xa0-\U0010ffff]")
 _EXIT_STATUS = re.compile(r"returned non-zero exit status (\d+)")
 _SIGNAL = re.compile(r"died with <Signals\.(SIG[A-Z0-9]+): \d+>")
 
@@ -42,15 +43,6 @@ def read(path: str) -> str:
     if size > MAX_BYTES:
         del lines[0]  # most likely cut
     return "\n".join([line for line in lines if line.strip() and not line.startswith(_ROUTINE)][-MAX_LINES:])
-
-
-def printable(text: str) -> str:
-    """Without colour codes and control characters, which could rewrite the user's terminal.
-
-    >>> printable("\\x1b[31mred\\x1b[0m\\x07 plain\\r")
-    'red plain'
-    """
-    return _CONTROL.sub("", text)
 
 
 def rule_failure(tail: str) -> str:

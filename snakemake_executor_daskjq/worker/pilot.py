@@ -20,6 +20,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+import dask.config
 from distributed import Worker
 from distributed.security import Security
 
@@ -95,6 +96,7 @@ class PilotWorker(Worker):  # type: ignore[misc]
 
 async def serve(options: dict[str, Any], lease_s: float | None) -> None:
     """Run the worker until it is told to end or has lost its scheduler. Raises TimeoutError if it never connects."""
+    dask.config.set({"distributed.worker.http.routes": []})  # the port is open, but answers nothing
     told = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, told.set)
