@@ -156,8 +156,8 @@ def test_texts_of_rules_cannot_steer_the_terminal_or_forge_the_journal(any_warmt
     assert not [event for event in any_warmth.journal() if event.get("key") == "forged"]
 
 
-def test_names_of_groups_stay_in_the_run_folder(any_warmth: Workflow) -> None:
-    any_warmth.write("""
+def test_names_of_groups_stay_in_the_run_folder(workflow: Workflow) -> None:
+    workflow.write("""
         rule all:
             input: "b"
         rule first:
@@ -170,10 +170,10 @@ def test_names_of_groups_stay_in_the_run_folder(any_warmth: Workflow) -> None:
             group: "../../../../escaped $(touch pwned)"
             shell: "touch {output}"
     """)
-    assert any_warmth.run("--jobs", "1") == 0, any_warmth.output
-    assert len(list((any_warmth.run_folders[-1] / "logs").rglob("*.log"))) == 1
-    assert not (any_warmth.folder / "pwned").exists()
-    assert not (any_warmth.folder / ".snakemake" / "daskjq" / "escaped $(touch pwned)").exists()
+    assert workflow.run("--jobs", "1") == 0, workflow.output
+    assert len(list((workflow.run_folders[-1] / "logs").rglob("*.log"))) == 1
+    assert not (workflow.folder / "pwned").exists()
+    assert not (workflow.folder / ".snakemake" / "daskjq" / "escaped $(touch pwned)").exists()
 
 
 def test_a_killed_run_leaves_no_temporary_files(workflow: Workflow) -> None:
