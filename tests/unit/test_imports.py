@@ -28,6 +28,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "signals.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
     "mapping.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster"},
     "history.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
+    "text.py": {"snakemake", "dask", "distributed", "dask_jobqueue", "pulp", f"{OURS}.cluster", f"{OURS}.worker"},
     "journal.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
     "model": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.settings", f"{OURS}.policy", f"{OURS}.cluster"},
     "policy": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.worker", f"{OURS}.executor"},
