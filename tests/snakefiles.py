@@ -38,3 +38,22 @@ HUNGRY = """
         shell: "while [ ! -e hungry ]; do sleep 0.05; done; touch {output}"
 """
 """A job that needs 450 MB and gets 200 at first, and one beside it that must not notice."""
+
+WITNESSED = """
+    import os
+    os.makedirs("tries", exist_ok=True)
+    os.makedirs("locks", exist_ok=True)
+    COUNT = int(config["count"])
+    rule all:
+        input: expand("out/{i}.txt", i=range(COUNT))
+    rule a:
+        output: "out/{i}.txt"
+        params: seconds=lambda wildcards: 0.1 + int(wildcards.i) * 29 % 30 / 10 if "random" in config else ""
+        shell:
+            'exec 9>>locks/{wildcards.i}; flock -n 9 || echo {wildcards.i} >> overlaps; '
+            'echo start >> tries/{wildcards.i}; (setsid sleep 600 &); '
+            'if [ -n "{params.seconds}" ]; then sleep {params.seconds}; '
+            'else while [ ! -e go ]; do sleep 0.05; done; fi; '
+            'echo {wildcards.i} > {output}'
+"""
+"""Jobs that hold a lock as long as any of their processes runs; one that finds it held says so in `overlaps`."""

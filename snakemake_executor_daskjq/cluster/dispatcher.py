@@ -17,10 +17,12 @@ from ..errors import DaskjqError, NoPilotError
 from ..history import Usage
 from ..mapping import misfit
 from ..model import events
-from ..model.outcome import End, Outcome
+from ..model.outcome import PILOT_ENDS, End, Outcome
+from ..model.pool import PilotState
 from ..policy import planner
 from ..policy.estimates import UNKNOWN_RUNTIME_S, Estimates
 from ..policy.idle import Prospects
+from ..policy.losses import Losses, is_crash
 from ..policy.placement import may_start_ahead, place
 from ..policy.queue import ReadyQueue
 from .roster import Fleet, Pilot, Roster
@@ -34,9 +36,6 @@ if TYPE_CHECKING:
     from ..model.request import Launch, Outlook, Request
     from .roster import Reporter
     from .summary import Summary
-
-LOST_BUDGET = 3
-"""So many pilots may be lost under a job before it is reported as failed."""
 
 UPKEEP_S = 0.25
 """Pilots are thought about at most this often, for each time costs by pilots; jobs are placed at once."""
@@ -56,7 +55,7 @@ class Job:
     request: Request
     launch: Launch
     tries: int = 0
-    lost_with: list[str] = field(default_factory=list)
+    losses: Losses = field(default_factory=Losses)
     placed_at: float = 0.0
 
 
@@ -206,11 +205,10 @@ class Dispatcher(Generic[Fleet]):
         pilot.jobs.discard(request.key)
         self._changed[pilot.name] = pilot
         self._give_back(pilot, request.key)
-        if not pilot.jobs:
-            pilot.idle_since = time.time()
         if outcome.end is End.LOST:
-            job.lost_with.append(pilot.name)
-        retry = outcome.end is End.LOST and len(job.lost_with) < LOST_BUDGET
+            await self._lost(job, pilot, outcome)
+        self.roster.job_left(pilot)
+        retry = outcome.end is End.LOST and not job.losses.given_up
         self._journal.write(
             events.JobEnded(
                 key=request.key,
@@ -230,6 +228,8 @@ class Dispatcher(Generic[Fleet]):
         )
         self._summary.used(request.amounts["cores"] * pilot.pool.nodes * outcome.wall_s)
         if retry:
+            if job.losses.suspect:
+                job.request = request = self._alone(request)
             self._ready.push(request, time.time())
         else:
             del self._jobs[request.key]
@@ -239,9 +239,29 @@ class Dispatcher(Generic[Fleet]):
                 usage = Usage(1, outcome.wall_s, outcome.cpu_s, outcome.peak_mem_mb, time.time())
                 self._history.learn(request.rule, usage)
             if outcome.end is End.LOST:
-                outcome = Outcome(End.LOST, detail=f"with pilots {', '.join(job.lost_with)} ({outcome.detail})")
+                outcome = Outcome(End.LOST, detail=job.losses.reason())
             self._reporter.job_ended(request, outcome, pilot.name)
         self.want_round()
+
+    async def _lost(self, job: Job, pilot: Pilot, outcome: Outcome) -> None:
+        """Returns when nothing of this try can run any more: only then may the job start elsewhere."""
+        if outcome.detail == PILOT_ENDS:
+            self.roster.drain(pilot, "told to end by the batch system")
+            job.losses = job.losses.with_one(pilot.name, PILOT_ENDS, crash=False)
+        elif pilot.state is PilotState.RUNNING:  # it told so itself, and has ended what was left
+            job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=True)
+        else:
+            await pilot.gone.wait()
+            job.losses = job.losses.with_one(pilot.name, pilot.how, crash=is_crash(pilot.how))
+
+    def _alone(self, request: Request) -> Request:
+        """A job that may be what takes pilots down has its last try on a pilot of its own."""
+        whole = [
+            pool.amounts["cores"]
+            for pool in self.roster.pools.values()
+            if request.may_use(pool.name) and not misfit(request, pool)
+        ]
+        return replace(request, amounts={**request.amounts, "cores": max([request.amounts["cores"], *whole])})
 
     def _give_back(self, pilot: Pilot, key: str) -> None:
         if key in pilot.ahead:

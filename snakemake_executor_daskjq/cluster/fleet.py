@@ -65,7 +65,7 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
         state = scheduler.workers[worker]
         self._names[worker] = str(state.name)
         self.gone[worker] = asyncio.get_running_loop().create_future()
-        self._listener.pilot_connected(str(state.name), worker, state.host)
+        self._listener.pilot_connected(str(state.name), worker, state.metrics.get("node", state.host))
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         if name := self._names.pop(worker, None):

@@ -132,6 +132,8 @@ def _slurm_directives(pool: Pool) -> list[str]:
     gpus = pool.others.get("gpu", 0)
     if gpus and not any("gpu" in line for line in pool.directives):
         directives.append(f"--gres=gpu:{gpus}")
+    if not any("requeue" in line for line in pool.directives):
+        directives.append("--no-requeue")  # a pilot that is lost is replaced by us, where it is still of use
     return directives
 
 

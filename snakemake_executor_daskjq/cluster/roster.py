@@ -17,9 +17,10 @@ from ..model import events
 from ..model.pool import PilotState, Pool
 from ..policy.idle import NO_MORE_WORK_S, IdlePilot, Prospects, idle_pilots
 from ..policy.lifecycle import Starts
+from ..policy.losses import bad_hosts, is_crash
 from ..policy.planner import SPAN_S, Supply
 from ..policy.rooms import Ledger, Room
-from . import pending
+from . import pending, record
 from .pilots import last_words
 
 if TYPE_CHECKING:
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 
 SUBMISSIONS_A_MINUTE = 30
 """So many pilots at most are requested within a minute: batch systems are shared."""
+
+
+FENCE_S = 5.0
+"""After a pilot has disconnected, its jobs go on for less than this: whoever notices ends them (`worker.lease`)."""
+
+PATIENCE_S = 60.0
+"""So long the batch system may list a lost pilot after it was cancelled; a node that is down may stay listed."""
 
 
 class Reporter(Protocol):
@@ -51,7 +59,7 @@ class Reporter(Protocol):
 class Pilots(Protocol):
     """What roster and dispatcher need of a `Fleet`."""
 
-    async def request(self, pilot: str, pool: Pool) -> None: ...
+    async def request(self, pilot: str, pool: Pool, excluded: tuple[str, ...]) -> None: ...
 
     async def end(self, pilot: str) -> None: ...
 
@@ -78,11 +86,15 @@ class Pilot:
     state: PilotState = PilotState.REQUESTED
     batch_id: str = ""
     address: str = ""
+    host: str = ""
     connected_at: float = 0.0
     idle_since: float = 0.0
     room: Room | None = None
     jobs: set[str] = field(default_factory=set)
     ahead: list[str] = field(default_factory=list)  # of `jobs`, those that start when another of their shape ends
+    draining: str = ""  # why it gets no more jobs, and ends with its last one
+    how: str = ""  # how it ended, in the batch system's words
+    gone: asyncio.Event = field(default_factory=asyncio.Event)  # it was lost, and whatever it ran has ended
 
     @property
     def system(self) -> str:
@@ -111,6 +123,8 @@ class Roster(Generic[Fleet]):
         self._folder = folder
         self._summary = summary
         self._serial = 0
+        self._crashes: Counter[str] = Counter()  # by host
+        self._bad_hosts: tuple[str, ...] = ()
         self._requested_at: deque[float] = deque(maxlen=SUBMISSIONS_A_MINUTE)
         self._query: asyncio.Task[None] | None = None
         self._closing = False
@@ -124,7 +138,7 @@ class Roster(Generic[Fleet]):
             self.pilots[pilot.name] = pilot
             self._requested_at.append(now)
             self._journal.write(events.PilotRequested(pilot=pilot.name, pool=pool.name))
-            self._rounds.spawn(self.fleet.request(pilot.name, pool))
+            self._rounds.spawn(self.fleet.request(pilot.name, pool, self._bad_hosts))
         if pool.system != "local":
             self._reporter.tell(f"Requesting {count} pilot{'s' * (count > 1)} of pool {pool.name}. {self._count()}")
 
@@ -236,7 +250,10 @@ class Roster(Generic[Fleet]):
 
     def pilot_connected(self, pilot: str, address: str, host: str) -> None:
         known = self.pilots.get(pilot)
-        if known is None or known.state not in (PilotState.REQUESTED, PilotState.PENDING):
+        if known is None:
+            return
+        if known.state not in (PilotState.REQUESTED, PilotState.PENDING):
+            self._rounds.spawn(self.fleet.end(pilot))  # the batch system has started it again
             return
         now = time.time()
         pool = known.pool
@@ -248,7 +265,10 @@ class Roster(Generic[Fleet]):
         self.ledger.add(known.room)
         self.starts[pool.name] = Starts()
         self._journal.write(events.PilotStarted(pilot=pilot, host=host, amounts=pool.amounts))
-        if pool.system != "local":
+        known.host = host
+        if host in self._bad_hosts:
+            self.drain(known, f"host {host} is excluded")
+        elif pool.system != "local":
             self._reporter.tell(f"Pilot {pilot} runs on {host}. {self._count()}")
         self._rounds.want_round()
 
@@ -260,9 +280,53 @@ class Roster(Generic[Fleet]):
         self._journal.write(events.PilotLost(pilot=pilot, jobs=sorted(known.jobs)))
         taken = f"; its {len(known.jobs)} running jobs go back to the queue" if known.jobs else ""
         self._reporter.warn(f"Pilot {pilot} was lost{taken}. {self._count()}")
-        # Its jobs end as lost through their futures. The batch job is cancelled in case it still runs.
-        self._rounds.spawn(self.fleet.end(pilot))
+        self._rounds.spawn(self._bury(known))  # its jobs end as lost through their futures, and wait for that
         self._rounds.want_round()
+
+    async def _bury(self, pilot: Pilot) -> None:
+        """Make sure that nothing of a lost pilot runs any more, and learn how it ended."""
+        dead_at = time.monotonic() + FENCE_S
+        in_batch = pilot.system != "local" and bool(pilot.batch_id)
+        if in_batch:
+            pilot.how = await record.how_ended(pilot.system, pilot.batch_id, FENCE_S)
+        await self.fleet.end(pilot.name)
+        if in_batch:
+            await record.until_gone(pilot.system, pilot.batch_id, PATIENCE_S)
+        await asyncio.sleep(max(0.0, dead_at - time.monotonic()))
+        self._journal.write(events.PilotGone(pilot=pilot.name, host=pilot.host, how=pilot.how))
+        if pilot.how:
+            self._reporter.tell(f"Pilot {pilot.name} ended as {pilot.how}.")
+        if in_batch and is_crash(pilot.how):
+            self._note_crash(pilot.host)
+        pilot.gone.set()
+        self._rounds.want_round()
+
+    def _note_crash(self, host: str) -> None:
+        """Exclude hosts on which pilots crash again and again."""
+        self._crashes[host] += 1
+        before = self._bad_hosts
+        self._bad_hosts = tuple(bad_hosts(self._crashes, {pilot.host for pilot in self.pilots.values() if pilot.host}))
+        for bad in set(self._bad_hosts).difference(before):
+            self._journal.write(events.HostExcluded(host=bad, crashes=self._crashes[bad]))
+            self._reporter.warn(f"{self._crashes[bad]} pilots crashed on host {bad}: it gets no more of them.")
+            for pilot in list(self.pilots.values()):
+                if pilot.host == bad and pilot.state is PilotState.RUNNING:
+                    self.drain(pilot, f"host {bad} is excluded")
+
+    def drain(self, pilot: Pilot, why: str) -> None:
+        """Place nothing more on a running pilot; it ends with its last job."""
+        pilot.draining = pilot.draining or why
+        self._close_room(pilot)
+        self.job_left(pilot)
+
+    def job_left(self, pilot: Pilot) -> None:
+        """One of the pilot's jobs has ended."""
+        if pilot.jobs or pilot.state is not PilotState.RUNNING:
+            return
+        pilot.idle_since = time.time()
+        if pilot.draining:
+            self._end(pilot, pilot.draining)
+            self._rounds.spawn(self.fleet.end(pilot.name))
 
     # -- pilots that the batch system keeps --------------------------------------------------------------------
 
@@ -289,6 +353,9 @@ class Roster(Generic[Fleet]):
         if pilot.state is PilotState.RUNNING:
             self._summary.pilot_left(pilot.pool.all_cores * (time.time() - pilot.connected_at))
         pilot.state = state
+        self._close_room(pilot)
+
+    def _close_room(self, pilot: Pilot) -> None:
         if pilot.room is not None:
             self.ledger.remove(pilot.room)
             pilot.room = None

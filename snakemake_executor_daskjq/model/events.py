@@ -175,6 +175,25 @@ class PilotLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PilotGone(Event):
+    """Nothing of a lost pilot runs any more. `how` it ended, in the batch system's words; "" where it says none."""
+
+    name: ClassVar[str] = "pilot_gone"
+    pilot: str
+    host: str
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class HostExcluded(Event):
+    """So many pilots crashed on a host that it gets no more of them."""
+
+    name: ClassVar[str] = "host_excluded"
+    host: str
+    crashes: int
+
+
+@dataclass(frozen=True, slots=True)
 class PilotEnded(Event):
     """daskjq ended the pilot: `why` is `idle`, `no more work`, `near its walltime` or `run ended`."""
 

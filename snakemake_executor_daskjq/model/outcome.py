@@ -20,6 +20,10 @@ class End(enum.StrEnum):
     LOST = "lost"  # the pilot, or its rule host, went away under the job
 
 
+PILOT_ENDS = "its pilot was told to end"
+"""The `detail` of a job that was lost because of that."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One try of a job.

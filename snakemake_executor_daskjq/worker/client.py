@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from ..model.outcome import End, Outcome
+from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.request import Limits, WarmStart
 from . import log_tail, processes
 from .frames import HEADER, Frame, body_length, decode, encode
@@ -113,7 +113,8 @@ class RuleHost:
             await self._writer.drain()
             frame = await ended
         except ConnectionError as error:
-            return Outcome(End.LOST, detail=f"the rule host is gone ({error})", warm_start=warm_start)
+            detail = PILOT_ENDS if self._stopping.is_set() else f"the rule host is gone ({error})"
+            return Outcome(End.LOST, detail=detail, warm_start=warm_start)
         finally:
             self._waiting.pop(launch.key, None)
             self._pids.pop(launch.key, None)
@@ -124,7 +125,8 @@ class RuleHost:
             # wait whether the pilot is ending too, for then this says nothing about the rule.
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), SETTLE_S)
-        return _outcome(frame, launch, warm_start, stopping=self._stopping.is_set() or frame["ending"])
+        ending = "the rule host has ended, for its pilot was out of touch" if frame["ending"] else ""
+        return _outcome(frame, launch, warm_start, ending=PILOT_ENDS if self._stopping.is_set() else ending)
 
     async def stop(self, grace_s: float) -> None:
         """End all jobs (TERM, after `grace_s` KILL) and the host; returns when they are gone."""
@@ -202,14 +204,14 @@ def cold_command(launch: Launch) -> list[str]:
     return command
 
 
-def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, stopping: bool) -> Outcome:
+def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, ending: str) -> Outcome:
     status = int(frame["status"])
     exceeded: str | None = frame["exceeded"]
     detail, warning = "", f"went over a limit: {frame['figures']}" if exceeded else ""
     if status == 0:
         end = End.SUCCEEDED
-    elif stopping:
-        end = End.LOST  # we ended it, so it says nothing about the rule
+    elif ending:
+        end, detail = End.LOST, ending  # we ended it, so it says nothing about the rule
     else:
         end = End.FAILED
     tail = log_tail.read(launch.log_path) if end is End.FAILED else ""

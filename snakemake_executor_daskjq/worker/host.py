@@ -85,6 +85,8 @@ class Host:
                     waits.append(self._lease_until - uptime_s())
                 timeout = max(0.0, min(waits)) if waits else None
                 ready = {key.fileobj for key, _ in selector.select(timeout)}
+                if self._lease_is_over():  # this process may have been stopped, and renewals be waiting
+                    ready |= {key.fileobj for key, _ in selector.select(0)}
                 if wakeup in ready:
                     wakeup.recv(4096)
                     self._reap()

@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -92,6 +93,11 @@ class PilotWorker(Worker):  # type: ignore[misc]
         await super().heartbeat()
         if not math.isnan(self.scheduler_delay):
             contexts.renew_lease()
+
+    async def get_metrics(self) -> dict[str, Any]:
+        """Dask's, and the host's name as the batch system calls it."""
+        node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+        return {**await super().get_metrics(), "node": node}
 
 
 async def serve(options: dict[str, Any], lease_s: float | None) -> None:

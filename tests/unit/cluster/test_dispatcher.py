@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_daskjq import journal
-from snakemake_executor_daskjq.cluster.dispatcher import LOST_BUDGET, Dispatcher
+from snakemake_executor_daskjq.cluster import roster
+from snakemake_executor_daskjq.cluster.dispatcher import Dispatcher
 from snakemake_executor_daskjq.cluster.summary import Summary
 from snakemake_executor_daskjq.errors import DaskjqError, NoPilotError
 from snakemake_executor_daskjq.history import History, Usage
 from snakemake_executor_daskjq.journal import Journal, RunFolder
-from snakemake_executor_daskjq.model.outcome import End, Outcome
+from snakemake_executor_daskjq.model.outcome import PILOT_ENDS, End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Amounts, Launch, Request
+from snakemake_executor_daskjq.policy.losses import CRASH_BUDGET
 
 POOL = Pool("main", "local", cores=2, mem_mb=1000, max_pilots=3)
 
@@ -30,7 +32,7 @@ class FakeFleet:
         self.running: dict[str, asyncio.Future[Outcome]] = {}
         self.changed = asyncio.Event()
 
-    async def request(self, pilot: str, pool: Pool) -> None:
+    async def request(self, pilot: str, pool: Pool, excluded: tuple[str, ...]) -> None:
         self.requested.append(pilot)
         self.changed.set()
 
@@ -82,7 +84,9 @@ Scenario = Callable[[Dispatcher[FakeFleet], FakeFleet, Told], Awaitable[None]]
 
 
 @pytest.fixture
-def play(tmp_path: Path) -> Callable[..., tuple[Told, list[dict[str, object]]]]:
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Told, list[dict[str, object]]]]:
+    monkeypatch.setattr(roster, "FENCE_S", 0.2)
+
     def run(scenario: Scenario, *pools: Pool) -> tuple[Told, list[dict[str, object]]]:
         folder = RunFolder(tmp_path)
         folder.create()
@@ -102,6 +106,10 @@ def play(tmp_path: Path) -> Callable[..., tuple[Told, list[dict[str, object]]]]:
         return told, list(journal.read(folder.journal_path))
 
     return run
+
+
+def unfinished(fleet: FakeFleet, key: str) -> list[asyncio.Future[Outcome]]:
+    return [f for name, f in fleet.running.items() if name.startswith(f"{key}@") and not f.done()]
 
 
 async def connect(dispatcher: Dispatcher[FakeFleet], pilot: str) -> None:
@@ -154,7 +162,7 @@ def test_a_lost_job_goes_elsewhere_until_its_budget_is_spent(
 ) -> None:
     async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
         dispatcher.submit(jobs(1))
-        for serial in range(1, LOST_BUDGET + 1):
+        for serial in range(1, CRASH_BUDGET + 1):
             pilot = f"main-{serial}"
             await fleet.until(lambda pilot=pilot: pilot in fleet.requested)
             await connect(dispatcher, pilot)
@@ -167,6 +175,71 @@ def test_a_lost_job_goes_elsewhere_until_its_budget_is_spent(
     assert told.ended == [("j0", End.LOST, "main-3")]
     assert [event["reported"] for event in events if event["event"] == "job_ended"] == [False, False, True]
     assert [event["jobs"] for event in events if event["event"] == "pilot_lost"] == [["j0"]] * 3
+
+
+def test_a_lost_job_starts_elsewhere_only_when_its_pilot_is_known_dead(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(3))
+        await fleet.until(lambda: fleet.requested)
+        await connect(dispatcher, "main-1")
+        await fleet.until(lambda: "j0@at-main-1" in fleet.running)
+        dispatcher.roster.pilot_disconnected("main-1")
+        for future in fleet.running.values():
+            future.set_result(Outcome(End.LOST, detail="its pilot disconnected"))
+        await fleet.until(lambda: "main-2" in fleet.requested)
+        await connect(dispatcher, "main-2")
+        await fleet.until(lambda: "j0@at-main-2" in fleet.running)
+
+    _, events = play(scenario)
+    times = {event["event"]: event["t"] for event in events if event["event"] in ("pilot_lost", "pilot_gone")}
+    again = [event["t"] for event in events if event["event"] == "job_placed" and event["tries"] == 2]
+    assert again
+    assert min(again) >= times["pilot_gone"]
+    assert times["pilot_gone"] - times["pilot_lost"] >= 0.2
+
+
+def test_a_pilot_that_is_told_to_end_gets_no_more_jobs_and_is_no_jobs_fault(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(1))
+        for serial in range(1, CRASH_BUDGET + 2):
+            pilot = f"main-{serial}"
+            await fleet.until(lambda pilot=pilot: pilot in fleet.requested)
+            await connect(dispatcher, pilot)
+            await fleet.until(lambda pilot=pilot: f"j0@at-{pilot}" in fleet.running)
+            end = Outcome(End.LOST, detail=PILOT_ENDS) if serial <= CRASH_BUDGET else Outcome(End.SUCCEEDED)
+            fleet.running[f"j0@at-{pilot}"].set_result(end)
+        await fleet.until(lambda: told.ended)
+
+    told, events = play(scenario)
+    assert told.ended == [("j0", End.SUCCEEDED, f"main-{CRASH_BUDGET + 1}")]
+    ends = [event["why"] for event in events if event["event"] == "pilot_ended"]
+    assert ends == ["told to end by the batch system"] * CRASH_BUDGET + ["run ended"]
+
+
+def test_before_its_last_try_a_suspect_gets_a_pilot_of_its_own(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(2))
+        await fleet.until(lambda: fleet.requested)
+        await connect(dispatcher, "main-1")
+        for tries in range(1, CRASH_BUDGET):
+            await fleet.until(lambda: unfinished(fleet, "j0"))
+            unfinished(fleet, "j0")[0].set_result(Outcome(End.LOST, detail=f"the rule host is gone {tries}"))
+        fleet.changed.clear()
+        await fleet.until(lambda: len(fleet.running) >= 2 and unfinished(fleet, "j1"))
+        assert not unfinished(fleet, "j0")  # it waits until both cores are free
+        unfinished(fleet, "j1")[0].set_result(Outcome(End.SUCCEEDED))
+        await fleet.until(lambda: unfinished(fleet, "j0"))
+        unfinished(fleet, "j0")[0].set_result(Outcome(End.LOST, detail="the rule host is gone again"))
+        await fleet.until(lambda: len(told.ended) == 2)
+
+    told, _ = play(scenario)
+    assert told.ended == [("j1", End.SUCCEEDED, "main-1"), ("j0", End.LOST, "main-1")]
 
 
 def test_hopeless_words_give_up_at_once(play: Callable[..., tuple[Told, list[dict[str, object]]]]) -> None:

@@ -1,0 +1,93 @@
+"""Pilots and rule hosts that die or stop: what they ran runs again, and never twice at a time."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from ..snakefiles import WITNESSED
+from ..workflow import Workflow
+
+PILOT, HOST = "snakemake_executor_daskjq.worker.pilot", "snakemake_executor_daskjq.worker.warm"
+
+
+@pytest.fixture
+def witnessed(workflow: Workflow) -> Iterator[Workflow]:
+    """A workflow whose jobs wait for `go` and leave a witness if two copies of one ever run at the same time."""
+    workflow.write(WITNESSED)
+    yield workflow
+    assert not (workflow.folder / "overlaps").exists()
+
+
+@contextmanager
+def running(workflow: Workflow, *options: str) -> Iterator[None]:
+    """Two jobs are running; at the end they are let go, and the run must succeed."""
+    process = workflow.start("--jobs", "2", "--config", "count=2", "--daskjq-cores", "2", *options)
+    workflow.wait_for("tries/0", "tries/1")
+    yield
+    workflow.wait_until(lambda: all(workflow.read(f"tries/{i}").count("start") == 2 for i in range(2)), timeout=120)
+    (workflow.folder / "go").touch()
+    assert process.wait(60) == 0, workflow.output[-3000:]
+    assert [workflow.read(f"out/{i}.txt") for i in range(2)] == ["0\n", "1\n"]
+    assert [event["attempt"] for event in workflow.journal("job_submitted")] == [1, 1]
+    assert [event["success"] for event in workflow.journal("job_reported")] == [True, True]
+
+
+def only(workflow: Workflow, module: str) -> psutil.Process:
+    (process,) = [process for process in workflow.processes() if module in process.cmdline() and leads(process)]
+    return process
+
+
+def leads(process: psutil.Process) -> bool:
+    """False for a job's child, which is a fork of its host."""
+    parent = process.parent()
+    return parent is None or parent.cmdline() != process.cmdline()
+
+
+def test_jobs_of_a_killed_pilot_run_again_when_the_first_copies_are_gone(witnessed: Workflow) -> None:
+    with running(witnessed):
+        only(witnessed, PILOT).kill()
+    assert [event["jobs"] for event in witnessed.journal("pilot_lost")] == [["a-1-1", "a-2-1"]]
+
+
+def test_jobs_of_a_killed_rule_host_run_again_on_the_same_pilot(witnessed: Workflow) -> None:
+    """What left the job's session is found and ended, too: it holds the witness' lock."""
+    with running(witnessed):
+        only(witnessed, HOST).kill()
+    assert {event["pilot"] for event in witnessed.journal("job_placed")} == {"local-1"}
+
+
+def test_a_killed_pilot_with_a_stopped_host(witnessed: Workflow) -> None:
+    """The kernel wakes the host when its pilot dies, and it ends the jobs."""
+    with running(witnessed):
+        pilot = only(witnessed, PILOT)
+        only(witnessed, HOST).suspend()
+        pilot.kill()
+
+
+def test_a_stopped_pilots_jobs_end_with_its_lease_and_run_elsewhere(witnessed: Workflow) -> None:
+    with running(witnessed, "--daskjq-lease", "10s"):
+        pilot, jobs = only(witnessed, PILOT), only(witnessed, HOST).children()
+        pilot.suspend()
+        psutil.wait_procs(jobs, timeout=20)
+        assert not any(job.is_running() for job in jobs)
+        assert witnessed.journal("pilot_lost") == []  # it is given up later
+        witnessed.wait_until(lambda: witnessed.journal("pilot_lost"), timeout=60)
+        pilot.send_signal(signal.SIGCONT)
+
+
+def test_a_stopped_host_alone_loses_nothing(witnessed: Workflow) -> None:
+    process = witnessed.start("--jobs", "2", "--config", "count=2", "--daskjq-lease", "10s")
+    witnessed.wait_for("tries/0", "tries/1")
+    host = only(witnessed, HOST)
+    host.suspend()
+    with pytest.raises(psutil.TimeoutExpired):
+        host.wait(12)
+    host.resume()
+    (witnessed.folder / "go").touch()
+    assert process.wait(60) == 0
+    assert [event["end"] for event in witnessed.journal("job_ended")] == ["succeeded"] * 2
