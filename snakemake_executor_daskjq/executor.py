@@ -26,7 +26,6 @@ from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_ar
 from . import mapping
 from .errors import DaskjqError, shown
 from .journal import RunFolder
-from .migration import Translated, translate
 from .model.outcome import End, Outcome
 from .model.request import Launch, Outlook, Request
 from .settings import ExecutorSettings, configure
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
     from .cluster.service import ClusterService
+    from .migration import Translated
     from .model.pool import Pool
 
 common_settings = CommonSettings(
@@ -90,6 +90,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Take over all jobs of a scheduling round at once."""
         service = self._started_service()
         pools = service.pools
+        from .migration import translate  # like all that only a run needs: every start imports this module
+
         asked = [translate(dict(job.resources.items()), pools) for job in jobs]
         # All requests, before the first is told as started.
         requests = [self._request(job, own.resources, pools) for job, own in zip(jobs, asked, strict=True)]

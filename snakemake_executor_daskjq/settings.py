@@ -17,7 +17,6 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 from .errors import SettingError
 from .model.pool import Pool
 from .model.request import Limits, WarmStart
-from .pools import name_of, pool_of, read, seconds
 
 
 def _option(help_text: str, default: Any = None, **metadata: Any) -> Any:
@@ -186,6 +185,8 @@ def configure(settings: ExecutorSettings) -> Config:
 
 def _pools(settings: ExecutorSettings) -> tuple[Pool, ...]:
     """The pools of the file, or the one that options describe."""
+    from .pools import name_of, pool_of, read  # every start of Snakemake imports this module, few read pools
+
     stated = {name: value for name in POOL_OPTIONS if (value := getattr(settings, name)) not in (None, [])}
     if settings.scheduler is not None:
         return _no_pools(settings, stated)
@@ -207,6 +208,8 @@ def _no_pools(settings: ExecutorSettings, stated: dict[str, Any]) -> tuple[Pool,
 
 
 def _lease(option: str, text: str | None) -> float:
+    from .pools import seconds
+
     lease_s = seconds(option, text or "60s")
     if lease_s < SHORTEST_LEASE_S:
         raise SettingError(option, text, f"at least {SHORTEST_LEASE_S:.0f}s")

@@ -96,7 +96,7 @@ class SlurmCluster:
             self._start("slurmctld", "slurmctld", "-D")
             for node in NODES:
                 self._start(node, "slurmd", "-D", "-N", node)
-            self._wait("all nodes to be idle", lambda: self.run("sinfo", "-hNo", "%T").split().count("idle") >= 8)
+            self.wait_for_idle_nodes()
         except BaseException:
             self._stop()
             raise
@@ -132,6 +132,11 @@ class SlurmCluster:
     def start_node(self, node: str) -> None:
         self._start(node, "slurmd", "-D", "-N", node)
         self._wait(f"{node} to come back", lambda: self.run("sinfo", "-hn", node, "-o", "%T").split()[:1] != ["down*"])
+
+    def wait_for_idle_nodes(self) -> None:
+        """All nodes, in both partitions."""
+        idle = 2 * len(NODES)
+        self._wait("all nodes to be idle", lambda: self.run("sinfo", "-hNo", "%T").split().count("idle") >= idle)
 
     # -- start and end ---------------------------------------------------------------------------------------
 
