@@ -393,10 +393,11 @@ class Dispatcher(Generic[Fleet]):
         waiting = len(self._ready)
         return f"jobs: {len(self._jobs) - waiting} running, {waiting} waiting"
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None:
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+        return task
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -23,6 +23,7 @@ from .pilots import PilotListener, PilotSetup, specification
 from .security import RunSecurity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from ..journal import RunFolder
@@ -65,12 +66,17 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
         state = scheduler.workers[worker]
         self._names[worker] = str(state.name)
         self.gone[worker] = asyncio.get_running_loop().create_future()
-        self._listener.pilot_connected(str(state.name), worker, state.metrics.get("node", state.host))
+        node = state.metrics.get("node", state.host)
+        self._tell(self._listener.pilot_connected, str(state.name), worker, node)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         if name := self._names.pop(worker, None):
-            self._listener.pilot_disconnected(name)
-            self.gone.pop(worker).set_result(None)
+            self._tell(self._listener.pilot_disconnected, name)
+            self._tell(self.gone.pop(worker).set_result, None)
+
+    def _tell(self, hear: Callable[..., None], *what: object) -> None:
+        """Outside the scheduler's call, which would only log what goes wrong."""
+        asyncio.get_running_loop().call_soon(hear, *what)
 
 
 class Fleet:

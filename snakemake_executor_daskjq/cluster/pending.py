@@ -36,6 +36,7 @@ async def watch(
     pending: Callable[[], Sequence[PendingPilot]],
     waits: Callable[[str, str], None],
     died: Callable[[str], None],
+    held: Callable[[str, str], None],
 ) -> None:
     """Run until no pilot is pending.
 
@@ -43,6 +44,7 @@ async def watch(
     ----------
     pending : the pilots that are pending now.
     waits : told a pilot and the reason for which it waits in the queue, whenever that changes.
+    held : told a pilot that starts only once somebody releases it, and the state or reason, when it changes.
     died : told a pilot that the batch system no longer lists although it has never connected.
     """
     pause = FIRST_QUERY_S
@@ -57,11 +59,15 @@ async def watch(
                 if pilot.system != system:
                     continue
                 word = (states or {}).get(pilot.batch_id)
+                if word is not None:
+                    missing.pop(pilot.name, None)
                 if word is None:
                     missing[pilot.name] += 1
                     if missing[pilot.name] > 1:  # the first time it may just have been too new for the list
                         died(pilot.name)
                 elif word != words.get(pilot.name):
                     words[pilot.name] = word
-                    if word.startswith("PENDING ("):
+                    if batch.is_held(word, batch.query_for(system)):
+                        held(pilot.name, word)
+                    elif word.startswith("PENDING ("):
                         waits(pilot.name, word.removeprefix("PENDING (").removesuffix(")"))

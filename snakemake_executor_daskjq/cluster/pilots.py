@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -20,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
+
+from . import batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +36,14 @@ DEATH_TIMEOUT_S = 60
 """A pilot that can't reach its scheduler for this long at its start ends."""
 
 PILOT_MODULE = "snakemake_executor_daskjq.worker.pilot"
+
+CANCEL_AGAIN_S = (1.0, 3.0)
+"""A cancel command that fails is tried again after these times."""
+
+_GONE = re.compile(r"invalid job|unknown job|not found|no such|finished|does not exist|couldn't find", re.IGNORECASE)
+"""How cancel commands tell that there is nothing left to cancel."""
+
+logger = logging.getLogger("dask_jobqueue.daskjq")  # goes to the run's `dask.log`
 
 LOCAL_GRACE_S = 15.0
 """A pilot that was told to end is killed after this time; it takes that long only if something hangs."""
@@ -214,9 +226,38 @@ class BatchPilot:
                 answer = await job._submit_job(script)
                 job.job_id = job._job_id_from_submit_output(answer)
         except (RuntimeError, ValueError, OSError) as error:
-            self._setup.listener.pilot_start_failed(job.name, command_words(error))
+            self._setup.listener.pilot_start_failed(job.name, str(error))
         else:
             self._setup.listener.pilot_submitted(job.name, job.job_id)
+
+    def _job_id_from_submit_output(self, output: str) -> str:
+        try:
+            return str(super()._job_id_from_submit_output(output))  # type: ignore[misc]
+        except ValueError:
+            said = " ".join(output.split())[:200] or "nothing"
+            raise batch.CommandError(
+                f"the submit command succeeded without telling a job's id; it said: {said}"
+            ) from None
+
+    @staticmethod
+    async def _call(command: list[str], *, shell: bool = False) -> str:
+        """dask-jobqueue's way to every command, with a time-out."""
+        return await batch.call(["/bin/sh", "-c", *command] if shell else command, batch.SUBMIT_S)
+
+    @classmethod
+    async def _close_job(cls, job_id: str | None, cancel_command: str) -> None:
+        """Cancel. A busy system is asked again: nobody else would end the batch job."""
+        for pause_s in (*CANCEL_AGAIN_S, None):
+            if not job_id:
+                return
+            try:
+                await cls._call([*shlex.split(cancel_command), job_id])
+                return
+            except (batch.CommandError, OSError) as error:
+                if pause_s is None or _GONE.search(str(error)):
+                    logger.warning("Batch job %s was not cancelled: %s", job_id, error)
+                    return
+                await asyncio.sleep(pause_s)
 
     async def close(self) -> None:
         # A job that is just being submitted has no id yet; cancelling must wait for it.
@@ -246,19 +287,6 @@ def batch_pilot_class(system: str) -> type[BatchPilot]:
     }
     base = bases[system]
     return type(f"{base.__name__}Pilot", (BatchPilot, base), {})
-
-
-def command_words(error: Exception) -> str:
-    """What a failed submit command said, on one line.
-
-    >>> command_words(RuntimeError("Command exited with non-zero exit code.\\nExit code: 1\\nCommand:\\nsbatch x\\n"
-    ...     "stdout:\\n\\nstderr:\\nsbatch: error: invalid partition specified: nosuch\\n\\n"))
-    'sbatch: error: invalid partition specified: nosuch'
-    """
-    text = str(error)
-    _, _, stderr = text.partition("\nstderr:\n")
-    stdout = text.partition("\nstdout:\n")[2].partition("\nstderr:\n")[0]
-    return " ".join((stderr.strip() or stdout.strip() or text).split())
 
 
 def last_words(log: Path, lines: int = 3) -> str:

@@ -7,7 +7,7 @@ connected, failed or ended, and no pilot outlives the run.
 
 from __future__ import annotations
 
-import asyncio
+import random
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
@@ -24,6 +24,7 @@ from . import pending, record
 from .pilots import last_words
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from ..errors import DaskjqError
@@ -71,7 +72,7 @@ class Rounds(Protocol):
 
     def want_round(self) -> None: ...
 
-    def spawn(self, work: Coroutine[None, None, None]) -> None: ...
+    def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]: ...
 
     def job_counts(self) -> str: ...
 
@@ -230,7 +231,9 @@ class Roster(Generic[Fleet]):
             known.state = PilotState.PENDING
         self._journal.write(events.PilotSubmitted(pilot=pilot, batch_id=batch_id))
         if known.system != "local" and (self._query is None or self._query.done()):
-            self._query = asyncio.create_task(pending.watch(self._pending, self._pilot_waits, self._pilot_died))
+            self._query = self._rounds.spawn(
+                pending.watch(self._pending, self._pilot_waits, self._pilot_died, self._pilot_is_held)
+            )
 
     def pilot_start_failed(self, pilot: str, words: str) -> None:
         known = self.pilots[pilot]
@@ -238,22 +241,36 @@ class Roster(Generic[Fleet]):
             return  # it ran, or was told to end
         known.state = PilotState.LOST
         now = time.time()
-        starts = self.starts[known.pool.name].failed(words, now)
+        before = self.starts[known.pool.name]
+        starts = before.failed(words, now, random.random())
         self.starts[known.pool.name] = starts
         retry_in_s = 0.0 if starts.given_up else max(0.0, starts.not_before - now)
         self._journal.write(events.PilotFailed(pilot=pilot, words=words, retry_in_s=retry_in_s))
         if not self._closing:
-            again = "" if starts.given_up else f" Next try in {retry_in_s:.0f} s."
-            self._reporter.warn(f"Pilot {pilot} could not be started: {words or 'no reason given'}.{again}")
+            self._tell_failure(pilot, before, starts, retry_in_s)
             self._rounds.spawn(self.fleet.end(pilot))
             self._rounds.want_round()
 
+    def _tell_failure(self, pilot: str, before: Starts, starts: Starts, retry_in_s: float) -> None:
+        if starts.full and before.full:
+            return  # told once
+        pool = self.pilots[pilot].pool.name
+        if starts.full:
+            self._reporter.warn(
+                f"The queue takes no more pilots of pool {pool} for now: {starts.words}. It is asked again, "
+                f"at first in {retry_in_s:.0f} s and then ever more seldom. {self._count()}"
+            )
+            return
+        again = f" Next try in {retry_in_s:.0f} s."
+        if starts.given_up:
+            again = f" Pool {pool} gets no more pilots; other pools go on." if len(self.pools) > 1 else ""
+        self._reporter.warn(f"Pilot {pilot} could not be started: {starts.words or 'no reason given'}.{again}")
+
     def pilot_connected(self, pilot: str, address: str, host: str) -> None:
         known = self.pilots.get(pilot)
-        if known is None:
-            return
-        if known.state not in (PilotState.REQUESTED, PilotState.PENDING):
-            self._rounds.spawn(self.fleet.end(pilot))  # the batch system has started it again
+        if known is None or known.state not in (PilotState.REQUESTED, PilotState.PENDING):
+            # Its submit command was killed before it could answer, or the batch system has started it again.
+            self._rounds.spawn(self.fleet.end(pilot))
             return
         now = time.time()
         pool = known.pool
@@ -336,6 +353,14 @@ class Roster(Generic[Fleet]):
     def _pilot_waits(self, pilot: str, reason: str) -> None:
         self._journal.write(events.PilotWaits(pilot=pilot, reason=reason))
         self._reporter.tell(f"Pilot {pilot} waits in the queue: {reason}.")
+
+    def _pilot_is_held(self, pilot: str, state: str) -> None:
+        self._journal.write(events.PilotWaits(pilot=pilot, reason=state))
+        batch_id = self.pilots[pilot].batch_id
+        self._reporter.warn(
+            f"Pilot {pilot} is held in the queue ({state}): it starts when somebody releases batch job {batch_id}; "
+            f"if you cancel it, another is submitted. {self._count()}"
+        )
 
     def _pilot_died(self, pilot: str) -> None:
         batch_id = self.pilots[pilot].batch_id

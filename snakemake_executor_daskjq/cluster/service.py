@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import dataclasses
 import threading
+import traceback
 from concurrent import futures
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ..errors import DaskjqError
 from ..history import History
 from ..journal import SCHEMA, Journal
 from ..model import events
@@ -96,8 +98,19 @@ class ClusterService:
         except BaseException as error:
             if not self._started.done():
                 self._started.set_exception(error)
-                return
-            raise
+            else:  # everything is ended; Snakemake must not wait for this thread
+                self._tell_defect(error)
+
+    def _tell_defect(self, error: BaseException) -> None:
+        self._reporter.give_up(DaskjqError(f"internal error: {type(error).__name__}: {str(error)[:300]}"))
+
+    def _unseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """An exception that nobody caught: what our own callbacks raise would leave Snakemake waiting."""
+        error = context.get("exception")
+        if error is not None and not self._stop.is_set() and _is_ours(error):
+            self._tell_defect(error)
+        else:  # Dask leaves some behind when connections break
+            loop.default_exception_handler(context)
 
     def _open_fleet(self, listener: FleetListener) -> Fleet | Guest:
         if self._config.scheduler is not None:
@@ -106,6 +119,7 @@ class ClusterService:
 
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        self._loop.set_exception_handler(self._unseen)
         self._dispatcher = Dispatcher(
             self.pools,
             self._open_fleet,
@@ -121,6 +135,17 @@ class ClusterService:
             self.dashboard_link = fleet.dashboard_link
             self._started.set_result(None)
             await self._stop.wait()
+        except BaseException:
+            self._grace_s = CANCEL_GRACE_S  # a crash: jobs may run
+            raise
         finally:
             await self._dispatcher.close()
             await fleet.stop(self._grace_s)
+
+
+def _is_ours(error: BaseException) -> bool:
+    """True if it came through code of this package."""
+    package = __name__.partition(".")[0]
+    return any(
+        frame.f_globals.get("__name__", "").startswith(package) for frame, _ in traceback.walk_tb(error.__traceback__)
+    )

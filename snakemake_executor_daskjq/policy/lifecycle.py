@@ -1,12 +1,8 @@
-"""When pilots may be started again after a failure, and when idle ones end."""
+"""When pilots may be started again after a failure."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from dataclasses import dataclass
 
 FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 60.0
@@ -32,6 +28,18 @@ HOPELESS = (
     "permission denied",
 )
 
+FULL = (
+    # The queue takes no more of this user's jobs for now: theirs in it have to end first. The words are those of
+    # Slurm's limits (resource_limits(5)), and of qsub, bsub and oarsub.
+    "submitjob",
+    "would exceed",
+    "maximum number of jobs",
+    "jobs are allowed per user",
+    "too many jobs",
+    "job limit",
+    "pending job threshold",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Starts:
@@ -43,38 +51,46 @@ class Starts:
     not_before : seconds since the epoch before which none is requested.
     words : what the batch system said last.
     hopeless : its words say that no further try can succeed.
+    full : its words say that the queue takes no more for now.
+    waits : tries in a row that found it so.
     """
 
     failures: int = 0
     not_before: float = 0.0
     words: str = ""
     hopeless: bool = False
+    full: bool = False
+    waits: int = 0
 
-    def failed(self, words: str, now: float) -> Starts:
-        """After a failed start: back off, twice as long each time.
+    def failed(self, words: str, now: float, jitter: float = 0.0) -> Starts:
+        """After a failed start: back off, twice as long each time, and up to a quarter more by `jitter` (0 to 1).
+
+        A full queue is no failure: it is tried again for as long as it takes.
 
         >>> Starts().failed("Socket timed out", now=100.0).not_before
         101.0
         >>> Starts(failures=3, not_before=50.0).failed("Socket timed out", now=100.0).not_before
         108.0
+        >>> starts = Starts().failed("sbatch: error: QOSMaxSubmitJobPerUserLimit", now=100.0)
+        >>> starts.full, starts.failures, starts.not_before
+        (True, 0, 101.0)
         """
         # Pilots that were requested together fail together; that is one failure, not many.
         if now < self.not_before:
             return self
-        delay = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2**self.failures)
-        hopeless = any(phrase in words.lower() for phrase in HOPELESS)
-        return replace(self, failures=self.failures + 1, not_before=now + delay, words=words, hopeless=hopeless)
+        tries = self.failures + self.waits
+        delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(tries, 10)) * (1 + jitter / 4)
+        told = words.lower()
+        full = any(phrase in told for phrase in FULL)
+        return Starts(
+            failures=self.failures + (not full),
+            not_before=now + delay_s,
+            words=words,
+            hopeless=not full and any(phrase in told for phrase in HOPELESS),
+            full=full,
+            waits=self.waits + full,
+        )
 
     @property
     def given_up(self) -> bool:
         return self.hopeless or self.failures >= GIVE_UP_AFTER
-
-
-def idle_pilots(idle_since: Mapping[str, float], timeout_s: float, now: float) -> list[str]:
-    """The pilots that have had nothing to do for `timeout_s`, longest idle first.
-
-    >>> idle_pilots({"a": 0.0, "b": 90.0, "c": 30.0}, timeout_s=60, now=100.0)
-    ['a', 'c']
-    """
-    expired = [pilot for pilot, since in idle_since.items() if now - since >= timeout_s]
-    return sorted(expired, key=lambda pilot: idle_since[pilot])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq.cluster.batch import parse, query_for
+from snakemake_executor_daskjq.cluster.batch import CommandError, call, parse, query_for
 from snakemake_executor_daskjq.model.pool import SYSTEMS
 
 LISTINGS = {
@@ -50,3 +53,18 @@ def test_ids_and_states_are_found(system: str) -> None:
 def test_nonsense_is_no_job_or_a_job_and_never_an_error(system: str, listing: str) -> None:
     for batch_id in parse(listing, query_for(system)):
         assert batch_id[0].isdecimal()
+
+
+def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    command = ["sh", "-c", f"sleep 600 & echo $! > {tmp_path}/pid; wait"]
+    with pytest.raises(CommandError, match=r"sh gave no answer in 0.5 s, and was killed"):
+        asyncio.run(call(command, 0.5))
+    stat = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    assert not stat.exists() or stat.read_text().split()[2] == "Z"
+
+
+def test_a_command_that_fails_is_told_in_its_own_words_on_one_line() -> None:
+    with pytest.raises(CommandError, match=r"^sbatch: error: a b$"):
+        asyncio.run(call(["sh", "-c", "echo noise; echo 'sbatch: error:  a' >&2; echo b >&2; exit 1"], 10))
+    with pytest.raises(CommandError, match=r"^sh ended with exit status 7$"):
+        asyncio.run(call(["sh", "-c", "exit 7"], 10))

@@ -36,7 +36,10 @@ def watch(monkeypatch: pytest.MonkeyPatch, pilots: list[Pilot], answers: list[di
     def waits(pilot: str, reason: str) -> None:
         told.append((pilot, reason))
 
-    asyncio.run(asyncio.wait_for(pending.watch(lambda: waiting if left else [], waits, died), 10))
+    def held(pilot: str, state: str) -> None:
+        told.append((pilot, "held", state))
+
+    asyncio.run(asyncio.wait_for(pending.watch(lambda: waiting if left else [], waits, died, held), 10))
     return told
 
 
@@ -57,3 +60,13 @@ def test_a_reason_is_told_when_it_changes(monkeypatch: pytest.MonkeyPatch) -> No
         {"1": "RUNNING"},
     ]
     assert watch(monkeypatch, [Pilot("a", "1")], answers) == [("a", "Priority"), ("a", "QOSMaxJobsPerUserLimit")]
+
+
+def test_a_held_pilot_is_told_as_held_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[dict[str, str] | None] = [{"1": "PENDING (JobHeldUser)"}] * 3
+    assert watch(monkeypatch, [Pilot("a", "1")], answers) == [("a", "held", "PENDING (JobHeldUser)")]
+
+
+def test_a_listing_that_leaves_a_pilot_out_now_and_then_is_no_death(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, missing = {"1": "RUNNING"}, dict[str, str]()
+    assert watch(monkeypatch, [Pilot("a", "1")], [here, missing, here, missing, here]) == []

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from snakemake_executor_daskjq.policy.lifecycle import GIVE_UP_AFTER, LONGEST_DELAY_S, Starts
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from snakemake_executor_daskjq.policy.lifecycle import FIRST_DELAY_S, GIVE_UP_AFTER, LONGEST_DELAY_S, Starts
 
 
 def test_failures_back_off_twice_as_long_each_time_up_to_a_limit() -> None:
@@ -32,3 +36,32 @@ def test_pilots_that_fail_together_count_once() -> None:
 def test_words_that_no_retry_mends_give_up_at_once() -> None:
     words = "sbatch: error: invalid partition specified: nosuch"
     assert Starts().failed(words, 0.0).given_up
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sbatch: error: QOSMaxSubmitJobPerUserLimit sbatch: error: Batch job submission failed: Job violates "
+        "accounting/QOS policy (job submit limit, user's size and/or time limits)",
+        "sbatch: error: AssocMaxSubmitJobLimit",
+        "qsub: would exceed queue generic's per-user limit",
+        "Unable to run job: job rejected: Only 10 jobs are allowed per user (current job count: 10).",
+    ],
+)
+def test_a_full_queue_is_asked_again_for_ever_and_ever_more_seldom(words: str) -> None:
+    starts, now = Starts(), 0.0
+    for _ in range(3 * GIVE_UP_AFTER):
+        starts = starts.failed(words, now)
+        assert starts.full
+        assert not starts.given_up
+        now = starts.not_before
+    assert starts.failed(words, now).not_before - now == LONGEST_DELAY_S
+
+
+@given(st.lists(st.tuples(st.text(), st.floats(0, 1)), max_size=20))
+def test_delays_stay_within_their_bounds_whatever_is_said(failures: list[tuple[str, float]]) -> None:
+    starts, now = Starts(), 0.0
+    for words, jitter in failures:
+        starts = starts.failed(words, now, jitter)
+        assert FIRST_DELAY_S <= starts.not_before - now <= 1.25 * LONGEST_DELAY_S
+        now = starts.not_before
