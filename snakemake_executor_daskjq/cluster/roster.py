@@ -7,6 +7,7 @@ connected, failed or ended, and no pilot outlives the run.
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections import Counter, deque
@@ -24,7 +25,6 @@ from . import pending, record
 from .pilots import last_words
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from ..errors import DaskjqError
