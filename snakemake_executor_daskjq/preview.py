@@ -53,7 +53,7 @@ def parse(argv: Sequence[str]) -> Workflow:
 
     def stop(workflow: Any, executor_plugin: Any, executor_settings: Any, *_: Any, **__: Any) -> NoReturn:
         workflow._executor_plugin = executor_plugin
-        workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True, nolock=True)
+        workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
         workflow._build_dag()
         asked = tuple(_asked(workflow.dag.jobs))
         found.append(Workflow(executor_settings, workflow.resource_settings.cores, asked))

@@ -94,3 +94,27 @@ def test_from_slurm_writes_a_file_that_check_reads(tmp_path: Path, slurm: SlurmC
         lines = [line[4:] for line in script.splitlines() if line.startswith("    #")]
         text = "\n".join(lines).replace("RUN/pilots", str(tmp_path)) + "\ntrue\n"
         subprocess.run(["sbatch", "--test-only"], input=text, env=env, text=True, check=True, timeout=30)
+
+
+def test_explain_tells_slurms_reason_for_a_pilot_that_waits(workflow: Workflow) -> None:
+    workflow.write("""
+        rule all:
+            input: expand("{i}", i=range(5))
+        rule wide:
+            output: "{i}"
+            threads: 4
+            resources: runtime=5
+            shell: "touch started{wildcards.i}; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
+    """)
+    process = workflow.start("--jobs", "5", "--daskjq-idle-timeout", "3s")
+    workflow.wait_until(lambda: workflow.run_folders)
+    workflow.wait_until(lambda: workflow.journal("pilot_waits") and len(workflow.journal("job_placed")) == 4)
+    command = [sys.executable, "-m", "snakemake_executor_daskjq.cli", "explain", "wide"]
+    told = subprocess.run(command, cwd=workflow.folder, capture_output=True, text=True, check=True, timeout=60).stdout
+    (waiting,) = [line for line in told.splitlines() if "waiting since" in line]
+    assert "(cores=4, " in waiting
+    assert "1 of its pilots wait in the batch queue (Resources)" in told
+    assert told.count("cores=0 free of 4; 1 job runs there.") == 4
+    assert "Estimate: it starts about " in told
+    (workflow.folder / "go").touch()
+    assert process.wait(60) == 0
