@@ -81,7 +81,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
     """The events of a journal in order; a line cut off by a crash is passed over."""
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
-            with contextlib.suppress(json.JSONDecodeError):
+            with contextlib.suppress(ValueError, RecursionError):
                 event = json.loads(line)
                 if isinstance(event, dict):
                     yield event

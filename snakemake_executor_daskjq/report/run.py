@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import NoRunError
 from ..journal import read
+from ..model.events import Event
 from ..model.pool import PilotState, Pool
 from ..model.request import Request
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+
+KINDS = {kind.name for kind in Event.__subclasses__()}
 
 
 @dataclass(slots=True)
@@ -68,7 +72,7 @@ class Run:
         run = cls()
         for event in events:
             run.now = max(run.now, float(event.get("t", 0.0)))
-            handle = getattr(run, f"_{event.get('event')}", None)
+            handle = getattr(run, f"_{event['event']}", None) if event.get("event") in KINDS else None
             if handle is not None:
                 handle(event)
         return run
@@ -155,5 +159,5 @@ def load(folder: Path) -> Run:
         return Run.of(read(path))
     except OSError:
         raise NoRunError(str(folder)) from None
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NoRunError(f"{path} (it is not as expected: {type(error).__name__} {error})") from None

@@ -26,6 +26,7 @@ import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import processes
@@ -109,7 +110,7 @@ class Host:
         """Act on what the pilot sent; False where it is gone."""
         try:
             data = self._sock.recv(65536)
-            frames = self._decoder.feed(data)
+            frames = [_checked(frame) for frame in self._decoder.feed(data)]
         except (OSError, FrameError) as error:
             print(f"rule host: {error}", file=sys.stderr)
             return False
@@ -238,6 +239,30 @@ class Host:
         # A pilot that is gone is noticed by _read; what it can't be told any more is lost with it.
         with contextlib.suppress(OSError):
             self._sock.sendall(encode(frame))
+
+
+_NUMBER = (int, float)
+_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "start": {"id": str, "argv": list, "cwd": str, "log": str, "env": dict, "cpus": list, "tmpdir": str},
+    "stop": {"grace_s": _NUMBER},
+    "lease": {"until": _NUMBER},
+}
+"""What a host acts on, by the frame's `op`. A child that finds fault with the rest tells so in its log."""
+
+
+def _checked(frame: Frame) -> Frame:
+    """Raises FrameError where the frame is not as a pilot sends it."""
+    for name, kind in _FIELDS.get(frame["op"], {}).items():
+        if not isinstance(frame.get(name), kind):
+            raise FrameError(f"{frame['op']} without a proper {name}")
+    bounds = frame.get("bounds", [])
+    if (
+        not isinstance(bounds, list)
+        or len(bounds) > 4
+        or not all(isinstance(one, (*_NUMBER, NoneType)) for one in bounds)
+    ):
+        raise FrameError("bounds that are no numbers")
+    return frame
 
 
 def enter_job(frame: Frame) -> None:
