@@ -83,7 +83,7 @@ class Dispatcher(Generic[Fleet]):
         self._tasks: set[asyncio.Task[None]] = set()
         self._round_due = False
         self._upkeep_at = 0.0
-        self._planning: asyncio.Task[None] | None = None
+        self._is_planning = False
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
 
@@ -266,12 +266,16 @@ class Dispatcher(Generic[Fleet]):
     def _give_back(self, pilot: Pilot, key: str) -> None:
         if key in pilot.ahead:
             pilot.ahead.remove(key)  # it was never in the ledger, and one that is has its place
-        elif pilot.room is not None and pilot.ahead:
-            ahead = self._jobs[pilot.ahead.pop(0)].request
-            expected_s = self._estimates.expected_s(ahead.rule, ahead.runtime_s)
-            self.roster.ledger.pass_on(pilot.room, key, ahead.key, time.time() + (expected_s or 0.0))
-        elif pilot.room is not None:
+            return
+        shape = self._jobs[key].request.shape
+        next_ = next((ahead for ahead in pilot.ahead if self._jobs[ahead].request.shape == shape), None)
+        if pilot.room is None:
+            return
+        if next_ is None:
             self.roster.ledger.give_back(pilot.room, key)
+        else:
+            pilot.ahead.remove(next_)
+            self.roster.ledger.pass_on(pilot.room, key, next_, time.time() + LOOK_AHEAD_S)
 
     # -- pilots ----------------------------------------------------------------------------------------
 
@@ -280,7 +284,7 @@ class Dispatcher(Generic[Fleet]):
         self._upkeep_at = now + UPKEEP_S
         demands = self._demands(now) if self._ready else []
         needed_s = self._needed_s(demands)
-        if demands and self._planning is None:
+        if demands and not self._is_planning:
             self._plan(demands, needed_s, now)
         if self._closing:
             return
@@ -323,8 +327,9 @@ class Dispatcher(Generic[Fleet]):
         if self._is_hopeless(demands, supplies):
             return
         quick = planner.plan(demands, supplies, program=False)
-        if quick.more and quick.gap != 0 and len(supplies) > 1:
-            self._planning = asyncio.create_task(self._plan_longer(demands, supplies, needed_s))
+        if quick.more and quick.gap is None:
+            self._is_planning = True
+            self.spawn(self._plan_longer(demands, supplies, needed_s))
         else:
             self._request(quick, supplies, now)
 
@@ -334,15 +339,20 @@ class Dispatcher(Generic[Fleet]):
         try:
             answer = await asyncio.to_thread(planner.plan, demands, supplies)
         finally:
-            self._planning = None
+            self._is_planning = False
         now = time.time()
         if self._ready and not self._closing:  # else there is nothing left to request them for
             self._request(answer, self.roster.supplies(needed_s, now), now)
 
     def _request(self, answer: planner.Plan, supplies: list[planner.Supply], now: float) -> None:
         """Request the pilots, within what may be requested by now."""
-        more = {s.pool.name: min(answer.more.get(s.pool.name, 0), s.most) for s in supplies}
-        more = {name: count for name, count in more.items() if count}
+        left = self.roster.submissions_left(now)
+        more: dict[str, int] = {}
+        for supply in supplies:
+            count = min(answer.more.get(supply.pool.name, 0), supply.most, left)
+            if count:
+                more[supply.pool.name] = count
+                left -= count
         if more:
             self._journal.write(events.Planned(more=more, method=answer.method, gap=answer.gap, seconds=answer.seconds))
         for name, count in more.items():

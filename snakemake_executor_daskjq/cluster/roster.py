@@ -163,12 +163,13 @@ class Roster(Generic[Fleet]):
             elif pilot.state in (PilotState.REQUESTED, PilotState.PENDING):
                 coming[name] += 1
         return [
-            Supply(pool, running[name], coming[name], ending[name], free[name], self._submissions_left(name, now))
+            Supply(pool, running[name], coming[name], ending[name], free[name], self.submissions_left(now, name))
             for name, pool in self.pools.items()
         ]
 
-    def _submissions_left(self, pool: str, now: float) -> int:
-        if now < self.starts[pool].not_before or self.starts[pool].given_up:
+    def submissions_left(self, now: float, pool: str | None = None) -> int:
+        """How many pilots may be requested now, of all pools or of one."""
+        if pool is not None and (now < self.starts[pool].not_before or self.starts[pool].given_up):
             return 0
         return SUBMISSIONS_A_MINUTE - sum(now - at < 60 for at in self._requested_at)
 

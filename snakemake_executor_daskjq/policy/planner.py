@@ -134,8 +134,8 @@ class _Left:
 def plan(demands: Iterable[Demand], supplies: Sequence[Supply], *, program: bool = True) -> Plan:
     """How many pilots to request.
 
-    With `program` False only the greedy answer is made, which takes milliseconds; `gap` then tells whether the
-    program could find a better one.
+    With `program` False only the greedy answer is made, which takes milliseconds; `gap` is None then where jobs have
+    a choice of pools, so that the program might find a better one.
     """
     started = time.perf_counter()
     work = _digest(demands, supplies)
@@ -143,7 +143,7 @@ def plan(demands: Iterable[Demand], supplies: Sequence[Supply], *, program: bool
     more = _greedy(work, supplies, floors)
     price, method = _price(more, work, supplies), "greedy"
     bound = _bound(work, supplies, floors)
-    if program and (bound is None or bound < price * (1 - 1e-6)) and len(work) <= MOST_DEMANDS:
+    if program and bound is None and len(work) <= MOST_DEMANDS:
         answer = _program(work, supplies, floors)
         if answer is not None:
             better, bound = answer
@@ -280,11 +280,13 @@ def _greedy(work: Sequence[Work], supplies: Sequence[Supply], floors: Floors) ->
 
 
 def _bound(work: Sequence[Work], supplies: Sequence[Supply], floors: Floors) -> float | None:
-    """A price that no answer can be below, where each kind of work has one pool to go to; else None.
+    """A price that no answer can be below, where each kind of work has one pool to go to, or nothing can be had.
 
     Of one pool with n more pilots, at least (the largest need of a resource - what is offered - n) pilots' worth
     stays uncovered, at `LATE` prices each: convex in n, so the least is beside the n where all is covered.
     """
+    if not any(supply.most for supply in supplies):
+        return _price([0] * len(supplies), work, supplies)
     if any(len(item.shares) != 1 for item in work):
         return None
     needs: list[dict[str, float]] = [{} for _ in supplies]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import statistics
 import subprocess
@@ -367,3 +369,27 @@ def test_a_dry_run_and_a_touch_start_nothing(workflow: Workflow, option: str) ->
         workflow.write("", f"out/{i}.txt")
     assert workflow.run("--jobs", "2", option, "--forceall") == 0
     assert workflow.run_folders == []
+
+
+def test_what_rules_used_is_kept_for_the_next_run(workflow: Workflow) -> None:
+    workflow.write("""
+        rule all:
+            input: "a1", "a2", "b"
+        rule a:
+            output: "a{i}"
+            shell: "sleep 0.2; touch {output}"
+        rule b:
+            output: "b"
+            resources: mem_mb=10
+            shell: "touch {output}"
+    """)
+    assert workflow.run() == 0
+    kept = json.loads(workflow.read(".snakemake/daskjq/history.json"))["rules"]
+    assert {rule: usage["jobs"] for rule, usage in kept.items()} == {"a": 2, "b": 1}
+    assert kept["a"]["wall_s"] >= 0.2
+    assert kept["a"]["peak_mem_mb"] > 1
+    (workflow.folder / "a1").unlink()
+    (workflow.folder / "b").unlink()
+    assert workflow.run() == 0
+    asked = {event["rule"]: event["amounts"].get("mem_mb") for event in workflow.journal("job_submitted")}
+    assert asked == {"a": math.ceil(1.25 * kept["a"]["peak_mem_mb"]), "b": 10}

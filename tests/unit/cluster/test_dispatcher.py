@@ -11,6 +11,7 @@ import pytest
 from snakemake_executor_daskjq import journal
 from snakemake_executor_daskjq.cluster import roster
 from snakemake_executor_daskjq.cluster.dispatcher import Dispatcher
+from snakemake_executor_daskjq.cluster.roster import SUBMISSIONS_A_MINUTE
 from snakemake_executor_daskjq.cluster.summary import Summary
 from snakemake_executor_daskjq.errors import DaskjqError, NoPilotError
 from snakemake_executor_daskjq.history import History, Usage
@@ -362,3 +363,48 @@ def test_a_rule_that_states_no_memory_gets_its_earlier_peak_set_aside(
     assert asked == [{"cores": 1, "mem_mb": 600}, {"cores": 1, "mem_mb": 600}, {"cores": 1, "mem_mb": 100}]
     placed = [str(event["key"]) for event in events if event["event"] == "job_placed"]
     assert sorted(placed) == ["j0", "s"]  # 1000 MB hold one of 600 and one of 100
+
+
+def test_no_more_than_so_many_pilots_are_requested_within_a_minute(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    pools = [Pool(name, "slurm", cores=1, mem_mb=1000, max_pilots=100) for name in ("one", "two")]
+
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        launch = Launch("k", (), (), "/", "/log", "python")
+        for name in ("one", "two"):
+            requests = [Request(f"{name}{i}", i, "r", 1, {"cores": 1}, 3600, pools=(name,)) for i in range(40)]
+            dispatcher.submit([(request, launch) for request in requests])
+        await fleet.until(lambda: len(fleet.requested) >= SUBMISSIONS_A_MINUTE)
+
+    _, events = play(scenario, *pools)
+    assert len([event for event in events if event["event"] == "pilot_requested"]) == SUBMISSIONS_A_MINUTE
+
+
+def test_a_job_of_another_shape_does_not_give_its_room_to_one_ahead(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    """Short one-core jobs with one more each at the pilot; then a job of both cores gets exactly two."""
+
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(12))
+        await fleet.until(lambda: fleet.requested)
+        await connect(dispatcher, "main-1")
+        wide = Request("wide", 99, "wide", 1, {"cores": 2})
+        while len(told.ended) < 13:
+            done = len(told.ended)
+            if done == 4:
+                dispatcher.submit([(wide, Launch("wide", (), (), "/", "/log", "python"))])
+            await fleet.until(lambda: [f for f in fleet.running.values() if not f.done()])
+            held = sum(a["cores"] for _, a in dispatcher.roster.pilots["main-1"].room.bookings.values())  # type: ignore[union-attr]
+            assert held <= 2
+            next(f for f in fleet.running.values() if not f.done()).set_result(
+                Outcome(End.SUCCEEDED, exit_status=0, started_at=1.0, ended_at=1.1)
+            )
+            await fleet.until(lambda done=done: len(told.ended) > done)
+        room = dispatcher.roster.pilots["main-1"].room
+        assert room is not None
+        assert room.free == {"cores": 2, "mem_mb": 1000}
+
+    told, _ = play(scenario)
+    assert len(told.ended) == 13
