@@ -132,7 +132,7 @@ def _coming(pool: Pool, pilots: list[Pilot]) -> str:
         return f"{len(coming)} of its pilots wait in the batch queue" + (f" ({reasons})" if reasons else "")
     if running >= pool.max_pilots:
         return f"it has as many pilots as it may (max_pilots={pool.max_pilots})"
-    failed = [pilot.words for pilot in pilots if pilot.state is PilotState.LOST and pilot.words]
+    failed = [pilot.words for pilot in pilots if pilot.state is PilotState.LOST and pilot.words and not pilot.host]
     if failed and not running:
         return f"its pilots could not be started, last: {failed[-1]} (after {GIVE_UP_AFTER} times it is given up)"
     return "no pilot is on its way; one is requested when the waiting work is worth it"
@@ -152,6 +152,10 @@ def pilots(run: Run, now: float) -> Iterator[str]:
             why = f": {pilot.words}" if pilot.words else ""
             waits = f"waits since {_span(now - pilot.requested_at)}{why}"
             yield f"  {pilot.name} ({f'batch job {pilot.batch_id}' if pilot.batch_id else 'being submitted'}) {waits}."
+        elif pilot.state is PilotState.LOST and pilot.host and pilot.words:
+            yield f"  {pilot.name} was lost on {pilot.host}: {pilot.words}."
+    for host, crashes in run.excluded.items():
+        yield f"Host {host} gets no more pilots: {crashes} crashed there."
 
 
 def _span(duration_s: float) -> str:

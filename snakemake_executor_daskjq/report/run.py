@@ -64,6 +64,7 @@ class Run:
     pilots: dict[str, Pilot] = field(default_factory=dict)
     walls_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # succeeded, by rule
     ends: list[dict[str, Any]] = field(default_factory=list)  # every `job_ended`
+    excluded: dict[str, int] = field(default_factory=dict)  # hosts that get no pilots -> pilots that crashed there
     now: float = 0.0
     over: bool = False
 
@@ -138,6 +139,12 @@ class Run:
 
     def _pilot_lost(self, event: dict[str, Any]) -> None:
         self.pilots[event["pilot"]].state = PilotState.LOST
+
+    def _pilot_gone(self, event: dict[str, Any]) -> None:
+        self.pilots[event["pilot"]].words = event["how"]
+
+    def _host_excluded(self, event: dict[str, Any]) -> None:
+        self.excluded[event["host"]] = event["crashes"]
 
     def _pilot_ended(self, event: dict[str, Any]) -> None:
         pilot = self.pilots[event["pilot"]]

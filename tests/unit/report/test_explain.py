@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,18 @@ def test_a_folder_without_a_journal_or_with_another_one_is_an_error(tmp_path: Pa
         load(tmp_path)
 
 
-def test_no_event_of_the_journal_is_unknown_to_the_reader() -> None:
+def test_what_the_reader_reads_are_events_of_the_journal() -> None:
     kinds = {kind.name for kind in vars(events).values() if isinstance(kind, type) and hasattr(kind, "name")}
-    unread = {name for name in kinds if not hasattr(Run, f"_{name}")}
-    assert unread <= {"job_reported", "planned"}  # what happens then is told by other events
+    read = {name.removeprefix("_") for name in vars(Run) if re.fullmatch(r"_[a-z]+(_[a-z]+)+", name)}
+    assert read - kinds == set()
+    assert {"job_submitted", "job_placed", "job_ended", "pilot_started", "host_excluded"} <= read
+
+
+def test_hosts_that_get_no_pilots_and_how_lost_ones_ended_are_told() -> None:
+    gone = (events.PilotLost("main-1", ["map-1"]), events.PilotGone("main-1", "n1", "NODE_FAIL"))
+    run = run_of(*BUSY, *((20.0, event) for event in gone), (21.0, events.HostExcluded("n1", 3)))
+    assert "main-1 was lost on n1: NODE_FAIL." in said(run)
+    assert "Host n1 gets no more pilots: 3 crashed there." in said(run)
 
 
 def test_the_estimate_counts_the_jobs_that_wait_too() -> None:
