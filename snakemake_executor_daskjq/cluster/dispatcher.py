@@ -326,26 +326,28 @@ class Dispatcher(Generic[Fleet]):
         supplies = self.roster.supplies(needed_s, now)
         if self._is_hopeless(demands, supplies):
             return
+        started = time.perf_counter()
         quick = planner.plan(demands, supplies, program=False)
         if quick.more and quick.gap is None:
             self._is_planning = True
             self.spawn(self._plan_longer(demands, supplies, needed_s))
         else:
-            self._request(quick, supplies, now)
+            self._request(quick, supplies, now, time.perf_counter() - started)
 
     async def _plan_longer(
         self, demands: list[planner.Demand], supplies: list[planner.Supply], needed_s: dict[str, float]
     ) -> None:
+        started = time.perf_counter()
         try:
             answer = await asyncio.to_thread(planner.plan, demands, supplies)
         finally:
             self._is_planning = False
         now = time.time()
         if self._ready and not self._closing:  # else there is nothing left to request them for
-            self._request(answer, self.roster.supplies(needed_s, now), now)
+            self._request(answer, self.roster.supplies(needed_s, now), now, time.perf_counter() - started)
 
-    def _request(self, answer: planner.Plan, supplies: list[planner.Supply], now: float) -> None:
-        """Request the pilots, within what may be requested by now."""
+    def _request(self, answer: planner.Plan, supplies: list[planner.Supply], now: float, seconds: float) -> None:
+        """Request the pilots, within what may be requested by now; finding the answer took `seconds`."""
         left = self.roster.submissions_left(now)
         more: dict[str, int] = {}
         for supply in supplies:
@@ -354,7 +356,7 @@ class Dispatcher(Generic[Fleet]):
                 more[supply.pool.name] = count
                 left -= count
         if more:
-            self._journal.write(events.Planned(more=more, method=answer.method, gap=answer.gap, seconds=answer.seconds))
+            self._journal.write(events.Planned(more=more, method=answer.method, gap=answer.gap, seconds=seconds))
         for name, count in more.items():
             self.roster.request(self.roster.pools[name], count, now)
 

@@ -14,8 +14,7 @@ where that is better: which pool is best for which job is open as soon as some j
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from ..mapping import misfit
@@ -102,14 +101,12 @@ class Plan:
     method : `greedy` or `program`.
     objective : its price by `objective`.
     gap : by which share of it, at most, a better answer could be cheaper; None where that is not known.
-    seconds : what finding it took.
     """
 
     more: dict[str, int]
     method: str = "greedy"
     objective: float = 0.0
     gap: float | None = 0.0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,20 +121,12 @@ class Work:
     late: float
 
 
-@dataclass(slots=True)
-class _Left:
-    """What is still to be had while work is assigned."""
-
-    offered: list[dict[str, float]] = field(default_factory=list)
-
-
 def plan(demands: Iterable[Demand], supplies: Sequence[Supply], *, program: bool = True) -> Plan:
     """How many pilots to request.
 
     With `program` False only the greedy answer is made, which takes milliseconds; `gap` is None then where jobs have
     a choice of pools, so that the program might find a better one.
     """
-    started = time.perf_counter()
     work = _digest(demands, supplies)
     floors = _floors(work, supplies)
     more = _greedy(work, supplies, floors)
@@ -151,7 +140,7 @@ def plan(demands: Iterable[Demand], supplies: Sequence[Supply], *, program: bool
                 more, price, method = better, cheaper, "program"
     gap = None if bound is None else max(0.0, 1 - bound / price) if price > TINY else 0.0
     wanted = {supply.pool.name: n for supply, n in zip(supplies, more, strict=True) if n}
-    return Plan(wanted, method, price, gap, time.perf_counter() - started)
+    return Plan(wanted, method, price, gap)
 
 
 def objective(more: Mapping[str, int], demands: Iterable[Demand], supplies: Sequence[Supply]) -> float:
@@ -159,19 +148,12 @@ def objective(more: Mapping[str, int], demands: Iterable[Demand], supplies: Sequ
     return _price([more.get(supply.pool.name, 0) for supply in supplies], _digest(demands, supplies), supplies)
 
 
-def jobs_per_pilot(request: Request, pool: Pool) -> int:
-    """How many such jobs one pilot can hold at a time.
-
-    >>> from snakemake_executor_daskjq.model.pool import Pool
-    >>> from snakemake_executor_daskjq.model.request import Request
-    >>> pool = Pool("main", "slurm", cores=16, mem_mb=64000)
-    >>> jobs_per_pilot(Request("a", 1, "a", 1, {"cores": 2, "mem_mb": 16000}), pool)
-    4
-    """
-    return min(_counts(request.amounts, pool.amounts).values())
-
-
 def _counts(amounts: Amounts, offers: Amounts) -> dict[str, int]:
+    """How many such jobs one pilot can hold at a time, by each resource.
+
+    >>> _counts({"cores": 2, "mem_mb": 16000}, {"cores": 16, "mem_mb": 64000})
+    {'cores': 8, 'mem_mb': 4}
+    """
     return {name: max(1, offers.get(name, 0) // amount) for name, amount in amounts.items() if amount}
 
 
@@ -215,7 +197,7 @@ def _floors(work: Sequence[Work], supplies: Sequence[Supply]) -> Floors:
 
 
 def _price(more: Sequence[int], work: Sequence[Work], supplies: Sequence[Supply]) -> float:
-    left = _Left([_offers(supply, n, work) for supply, n in zip(supplies, more, strict=True)])
+    left = [_offers(supply, n, work) for supply, n in zip(supplies, more, strict=True)]
     late = sum(item.late * _cover(item, left, supplies) for item in work)
     return late + sum(supply.price * n for supply, n in zip(supplies, more, strict=True))
 
@@ -229,11 +211,11 @@ def _cheapest_first(item: Work, supplies: Sequence[Supply]) -> list[int]:
     return sorted(item.shares, key=lambda index: (supplies[index].price * max(item.shares[index].values()), index))
 
 
-def _cover(item: Work, left: _Left, supplies: Sequence[Supply]) -> float:
+def _cover(item: Work, left: list[dict[str, float]], supplies: Sequence[Supply]) -> float:
     """Give `item` what is left of its pools, cheapest first; the share of it that gets nothing."""
     uncovered = 1.0
     for index in _cheapest_first(item, supplies):
-        offered, needs = left.offered[index], item.shares[index]
+        offered, needs = left[index], item.shares[index]
         part = min([uncovered, *(max(0.0, offered[name]) / need for name, need in needs.items())])
         for name, need in needs.items():
             offered[name] -= part * need
@@ -249,13 +231,13 @@ def _greedy(work: Sequence[Work], supplies: Sequence[Supply], floors: Floors) ->
     for pools, least in floors:
         while sum(more[index] for index in pools) < least:
             more[min(pools, key=lambda index: (supplies[index].price, index))] += 1
-    left = _Left([_offers(supply, n, work) for supply, n in zip(supplies, more, strict=True)])
+    left = [_offers(supply, n, work) for supply, n in zip(supplies, more, strict=True)]
     for item in work:
         uncovered = _cover(item, left, supplies)
         for index in _cheapest_first(item, supplies):
             if uncovered <= TINY:
                 break
-            supply, needs, offered = supplies[index], item.shares[index], left.offered[index]
+            supply, needs, offered = supplies[index], item.shares[index], left[index]
             missing = max(uncovered * need - max(0.0, offered[name]) for name, need in needs.items())
             wanted = math.floor(missing + 1 - 1 / LATE - TINY)  # a tenth of a pilot is left uncovered
             wanted = max(0, min(wanted, supply.most - more[index]))
