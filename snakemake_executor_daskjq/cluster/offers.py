@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from distributed.system import memory_limit
 from .. import slurm
 from ..errors import SettingError
 from ..pools import name_of, seconds
+from . import allocation
 from .pilots import PilotSetup, batch_pilot_class, job_options
 from .security import RunSecurity
 
@@ -40,8 +42,9 @@ def complete(pools: Iterable[Pool], cores_limit: int | None) -> tuple[Pool, ...]
     completed: list[Pool] = []
     for pool in pools:
         if pool.system == "local":
-            cores = pool.cores or min(cpu_count(), cores_limit or cpu_count())
-            completed.append(replace(pool, cores=cores, mem_mb=pool.mem_mb or memory_limit() // 10**6))
+            cores = min(filter(None, (cpu_count(), allocation.cores(os.environ), cores_limit)))
+            mem_mb = min(filter(None, (memory_limit() // 10**6, allocation.mem_mb(os.environ))))
+            completed.append(replace(pool, cores=pool.cores or cores, mem_mb=pool.mem_mb or mem_mb))
             continue
         configured = _configured(pool)
         if pool.system == "slurm" and not any((pool.cores, pool.mem_mb, configured["cores"], configured["memory"])):

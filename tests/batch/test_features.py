@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -10,6 +11,7 @@ from ..features.case import Case, parametrize, run_together, selected
 from ..features.directives import DIRECTIVES
 from ..features.options import OPTIONS
 from ..features.test_storage import run_stored, stored, verify_stored
+from ..snakefiles import MANY
 from ..workflow import Workflow
 from .conftest import OPTIONS as PILOTS
 from .slurm import SlurmCluster
@@ -48,3 +50,15 @@ def test_pilots_that_share_no_working_directory(workflow: Workflow) -> None:
     stored(workflow)
     assert run_stored(workflow, shared=set()) == 0, workflow.output[-3000:]
     verify_stored(workflow, common=False)
+
+
+@pytest.mark.feature("Snakemake within an allocation, on its own cores", system="slurm")
+def test_within_an_allocation_there_is_what_was_granted(workflow: Workflow, slurm: SlurmCluster) -> None:
+    workflow.write(MANY)
+    command = [sys.executable, "-m", "snakemake", "--executor", "daskjq", "--jobs", "9"]
+    step = ["srun", "--partition", "main", "--cpus-per-task", "1", "--mem", "500M", "--chdir", str(workflow.folder)]
+    assert workflow.start_command(*step, *command).wait(120) == 0, workflow.output
+    (started,) = workflow.journal("run_started")
+    assert [(pool["cores"], pool["mem_mb"]) for pool in started["pools"].values()] == [(1, 524)]
+    assert len(workflow.journal("job_reported")) == 6
+    workflow.wait_until(lambda: not slurm.queued_or_running())  # srun ends before its job does

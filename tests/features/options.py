@@ -51,6 +51,7 @@ def verbose(workflow: Workflow) -> None:
 
 
 LOGGER = '''
+import logging
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
 class LogHandler(LogHandlerBase):
@@ -61,6 +62,9 @@ class LogHandler(LogHandlerBase):
     has_filter = False
     has_formatter = False
     needs_rulegraph = False
+
+    def __post_init__(self):
+        logging.Handler.__init__(self)  # older interfaces don't
 
     def emit(self, record):
         if event := getattr(record, "event", None):
