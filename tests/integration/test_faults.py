@@ -91,3 +91,27 @@ def test_a_stopped_host_alone_loses_nothing(witnessed: Workflow) -> None:
     (witnessed.folder / "go").touch()
     assert process.wait(60) == 0
     assert [event["end"] for event in witnessed.journal("job_ended")] == ["succeeded"] * 2
+
+
+def test_a_job_that_takes_its_pilots_down_is_named_and_the_others_go_on(workflow: Workflow) -> None:
+    workflow.write("""
+        rule all:
+            input: "good", "bad"
+        rule good:
+            output: "good"
+            shell: "while [ $(cat crashes 2> /dev/null | wc -l) -lt 2 ]; do sleep 0.05; done; touch {output}"
+        rule bad:
+            output: "bad"
+            shell:
+                "sleep 0.2; echo >> crashes; pid=$$; "
+                "while ! tr '\\\\0' ' ' < /proc/$pid/cmdline | grep -q [w]orker.pilot; do "
+                "pid=$(sed 's/.*) . //; s/ .*//' /proc/$pid/stat); done; kill -9 $pid; sleep 600"
+    """)
+    assert workflow.run("--jobs", "2", "--keep-going", "--daskjq-cores", "2", timeout=120) == 1
+    assert (workflow.folder / "good").exists()
+    assert workflow.read("crashes").count("\n") == 3
+    assert "rule bad" in workflow.output
+    assert "it was lost with 3 pilots or rule hosts that crashed (local-1; local-2; local-3)" in workflow.output
+    submitted = {event["rule"]: event["key"] for event in workflow.journal("job_submitted")}
+    reported = {event["key"]: event["success"] for event in workflow.journal("job_reported")}
+    assert reported == {submitted["bad"]: False, submitted["good"]: True}
