@@ -57,3 +57,24 @@ WITNESSED = """
             'echo {wildcards.i} > {output}'
 """
 """Jobs that hold a lock as long as any of their processes runs; one that finds it held says so in `overlaps`."""
+
+QUICK = """
+    rule a:
+        output: "x.txt"
+        shell: "touch {output}"
+"""
+
+CRASHING = """
+    onstart:
+        import asyncio, os, threading, time
+        def crash():
+            while not os.path.exists("crash"):
+                time.sleep(0.05)
+            from snakemake_executor_daskjq.cluster import service
+            for thread in threading.enumerate():
+                if thread.name == "daskjq":
+                    loop = thread._target.__self__._loop
+                    loop.call_soon_threadsafe(lambda: exec("raise SystemExit('a crash')"))
+        threading.Thread(target=crash, daemon=True).start()
+"""
+"""Once there is a file `crash`, the event loop of the Dask scheduler is torn down by an exception."""

@@ -193,18 +193,25 @@ class Fleet:
 
     async def stop(self, grace_s: float | None) -> None:
         """End everything. With `grace_s`, running jobs are ended first (TERM, KILL after `grace_s`)."""
-        if self._client is not None:
-            if grace_s is not None and self._cluster.scheduler.workers:
-                with contextlib.suppress(Exception):  # a pilot that is gone has nothing left to end
-                    await asyncio.wait_for(self._client.run(stop_jobs, grace_s, on_error="ignore"), grace_s + 10)
-            await self._client.close()
-        if self._cluster is not None:
-            with contextlib.suppress(TimeoutError):  # a cancel command that hangs must not hold up Snakemake
-                await asyncio.wait_for(self._cluster.close(), STOP_S)
-        if self._security is not None:
-            self._security.remove()
-        if self._log is not None:
-            self._log.close()
+        async with contextlib.AsyncExitStack() as parts:  # each of them, whatever becomes of the others
+            if self._log is not None:
+                parts.callback(self._log.close)
+            if self._security is not None:
+                parts.callback(self._security.remove)
+            if self._cluster is not None:
+                parts.push_async_callback(self._end_pilots)
+            if self._client is not None:
+                parts.push_async_callback(self._end_jobs, grace_s)
+
+    async def _end_pilots(self) -> None:
+        with contextlib.suppress(TimeoutError):  # a cancel command that hangs must not hold up Snakemake
+            await asyncio.wait_for(self._cluster.close(), STOP_S)
+
+    async def _end_jobs(self, grace_s: float | None) -> None:
+        if grace_s is not None and self._cluster.scheduler.workers:
+            with contextlib.suppress(Exception):  # a pilot that is gone has nothing left to end
+                await asyncio.wait_for(self._client.run(stop_jobs, grace_s, on_error="ignore"), grace_s + 10)
+        await self._client.close()
 
 
 async def result_of(future: Any) -> Outcome:
@@ -222,7 +229,7 @@ async def result_of(future: Any) -> Outcome:
 class DaskLog:
     """Dask's own messages go to the run's folder: on the terminal they would look like errors of the workflow."""
 
-    NAMES = ("distributed", "dask_jobqueue", "tornado", "bokeh")
+    NAMES = ("distributed", "distributed.client", "dask_jobqueue", "tornado", "tornado.application", "bokeh")
 
     def __init__(self, path: Path) -> None:
         self._handler = logging.FileHandler(path, delay=True)
