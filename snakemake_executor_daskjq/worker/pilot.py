@@ -37,6 +37,9 @@ TERM_GRACE_S = 5.0
 
 EXIT_S = 10.0
 
+KNOCK_S = 2.0
+"""A pilot that has not connected yet asks this often whether its scheduler is still there."""
+
 logger = logging.getLogger("distributed.worker")
 
 
@@ -109,7 +112,7 @@ async def serve(options: dict[str, Any], lease_s: float | None) -> None:
     amounts = {name: int(amount) for name, amount in options["resources"].items()}
     contexts.grants = Grants.of_this_process(amounts, options["local_directory"])
     processes.become_subreaper()  # for what a rule host that dies leaves behind
-    worker = await PilotWorker(**options)
+    worker = await _connect(options)
     contexts.lease = Lease(lease_s)
     ends = [asyncio.create_task(end) for end in (worker.finished(), told.wait(), _lease_over())]
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -118,6 +121,40 @@ async def serve(options: dict[str, Any], lease_s: float | None) -> None:
     await contexts.stop_jobs(TERM_GRACE_S if told.is_set() else GRACE_S)
     contexts.grants.close()
     await worker.close(reason="pilot-ends", executor_wait=False)
+
+
+async def _connect(options: dict[str, Any]) -> PilotWorker:
+    """Start the worker. Raises TimeoutError if it can't reach its scheduler, at once where nothing listens there.
+
+    The scheduler listened before the pilot was submitted; so its run is over, and this batch job has come too late.
+    """
+
+    async def start() -> PilotWorker:
+        worker: PilotWorker = await PilotWorker(**options)
+        return worker
+
+    tasks = starting, refused = (
+        asyncio.create_task(start()),
+        asyncio.create_task(_until_refused(options["scheduler_ip"])),
+    )
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        raise TimeoutError
+    refused.cancel()
+    return await starting
+
+
+async def _until_refused(address: str) -> None:
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    while True:
+        await asyncio.sleep(KNOCK_S)  # at first too: a worker that connects at once needs no second connection
+        try:
+            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        except ConnectionRefusedError:
+            return
+        except OSError:
+            continue  # a network that is slow or away for a moment: Dask tries again as well
+        writer.close()
 
 
 async def _lease_over() -> None:
