@@ -97,6 +97,7 @@ class Host:
                     self._end_all(GRACE_S)
                 if self._deadline is None and self._lease_is_over():
                     print("rule host: the pilot has been out of touch for too long", file=sys.stderr)
+                    pilot_is_gone = True  # or it ends as soon as it can
                     self._end_all(GRACE_S)
                 if self._sample_at is not None and time.monotonic() >= self._sample_at:
                     self._sample()

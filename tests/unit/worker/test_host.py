@@ -174,9 +174,9 @@ def test_a_sigkill_that_the_kernel_sent_for_memory_is_told_from_any_other(tmp_pa
         "cpu_s": 0.0,
         "peak_mem_mb": 700.0,
     }
-    kernel = _outcome({**frame, "oom_kills": 1}, launch, WarmStart.OFF, stopping=False)
-    other = _outcome({**frame, "oom_kills": 0}, launch, WarmStart.OFF, stopping=False)
-    ours = _outcome({**frame, "oom_kills": 1}, launch, WarmStart.OFF, stopping=True)
+    kernel = _outcome({**frame, "oom_kills": 1}, launch, WarmStart.OFF, ending="")
+    other = _outcome({**frame, "oom_kills": 0}, launch, WarmStart.OFF, ending="")
+    ours = _outcome({**frame, "oom_kills": 1}, launch, WarmStart.OFF, ending="the pilot ends")
     assert [outcome.end for outcome in (kernel, other, ours)] == [End.OUT_OF_MEMORY, End.FAILED, End.LOST]
     assert "the kernel ended" in kernel.reason()
 
