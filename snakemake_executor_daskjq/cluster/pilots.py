@@ -35,6 +35,14 @@ if TYPE_CHECKING:
 DEATH_TIMEOUT_S = 60
 """A pilot that can't reach its scheduler for this long at its start ends."""
 
+JOB_ID = {
+    # Where the system prints it. The first number of a site's greeting could be that of another job.
+    "slurm": r"(?m)^(?:Submitted batch job )?(?P<job_id>\d+)\b",
+    "pbs": r"(?m)^(?P<job_id>\d+)\b",
+    "sge": r"(?m)^(?:Your job )?(?P<job_id>\d+)\b",
+    "lsf": r"Job <(?P<job_id>\d+)>",
+}
+
 PILOT_MODULE = "snakemake_executor_daskjq.worker.pilot"
 
 CANCEL_AGAIN_S = (1.0, 3.0)
@@ -242,7 +250,9 @@ class BatchPilot:
     @staticmethod
     async def _call(command: list[str], *, shell: bool = False) -> str:
         """dask-jobqueue's way to every command, with a time-out."""
-        return await batch.call(["/bin/sh", "-c", *command] if shell else command, batch.SUBMIT_S)
+        if shell:
+            command = ["/bin/sh", "-c", command[0].removesuffix(" 2> /dev/null")]  # bsub's own words are wanted
+        return await batch.call(command, batch.SUBMIT_S)
 
     @classmethod
     async def _close_job(cls, job_id: str | None, cancel_command: str) -> None:
@@ -286,7 +296,8 @@ def batch_pilot_class(system: str) -> type[BatchPilot]:
         "moab": dask_jobqueue.moab.MoabJob,
     }
     base = bases[system]
-    return type(f"{base.__name__}Pilot", (BatchPilot, base), {})
+    attributes = {"job_id_regexp": JOB_ID[system]} if system in JOB_ID else {}
+    return type(f"{base.__name__}Pilot", (BatchPilot, base), attributes)
 
 
 def last_words(log: Path, lines: int = 3) -> str:

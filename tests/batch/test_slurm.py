@@ -202,6 +202,53 @@ def test_when_snakemake_is_killed_pilots_and_their_jobs_end(workflow: Workflow, 
     assert workflow.leftovers(timeout=15) == []
 
 
+def test_a_pilot_that_is_held_is_told_and_used_once_released(
+    workflow: Workflow, slurm: SlurmCluster, jobs_before: set[str]
+) -> None:
+    workflow.write(MANY)
+    process = workflow.start("--jobs", "6", "--daskjq-directives=--hold")
+    workflow.wait_until(lambda: "is held in the queue (PENDING (JobHeldUser))" in workflow.output)
+    (job,) = new_jobs(slurm, jobs_before)
+    assert f"releases batch job {job.job_id}" in workflow.output
+    slurm.run("scontrol", "release", job.job_id)
+    assert process.wait(60) == 0
+    assert workflow.output.count("is held in the queue") == 1
+
+
+def test_a_batch_job_that_starts_after_snakemake_was_killed_ends_at_once(
+    workflow: Workflow, slurm: SlurmCluster, jobs_before: set[str]
+) -> None:
+    workflow.write(MANY)
+    process = workflow.start("--jobs", "6", "--daskjq-directives=--hold")
+    workflow.wait_until(lambda: workflow.run_folders and workflow.journal("pilot_submitted"))
+    process.kill()
+    process.wait()
+    (job,) = new_jobs(slurm, jobs_before)
+    slurm.run("scontrol", "release", job.job_id)
+    workflow.wait_until(lambda: slurm.queued_or_running() == [], timeout=15)
+
+
+def test_a_full_queue_is_told_once_and_waited_for(workflow: Workflow) -> None:
+    """A fake sbatch in front of the real one: limits of users need a Slurm with accounting."""
+    workflow.write(MANY)
+    workflow.write(
+        """\
+        #!/bin/sh
+        echo x >> calls
+        if [ $(wc -l < calls) -lt 3 ]; then
+            echo "sbatch: error: QOSMaxSubmitJobPerUserLimit" >&2; exit 1
+        fi
+        PATH=${PATH#*:} exec sbatch "$@"
+        """,
+        "bin/sbatch",
+    )
+    (workflow.folder / "bin" / "sbatch").chmod(0o755)
+    workflow.env["PATH"] = f"{workflow.folder / 'bin'}:{workflow.env['PATH']}"
+    assert workflow.run("--jobs", "4") == 0
+    assert workflow.output.count("takes no more pilots of pool slurm for now: sbatch: error: QOSMaxSubmit") == 1
+    assert len(workflow.journal("pilot_failed")) == 2
+
+
 def test_a_pilot_that_is_cancelled_by_someone_costs_no_attempt(
     workflow: Workflow, slurm: SlurmCluster, jobs_before: set[str]
 ) -> None:

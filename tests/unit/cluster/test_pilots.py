@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from snakemake_executor_daskjq.cluster.batch import CommandError
 from snakemake_executor_daskjq.cluster.pilots import PilotSetup, batch_pilot_class, job_options, worker_arguments
 from snakemake_executor_daskjq.cluster.security import RunSecurity
 from snakemake_executor_daskjq.model.pool import SYSTEMS, Pool
@@ -127,3 +128,30 @@ def test_certificates_are_private_and_go_away(setup: PilotSetup) -> None:
     assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     setup.security.remove()
     assert not list(setup.security.folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("system", "output", "batch_id"),
+    [
+        ("slurm", "sbatch: 3 partitions are down for maintenance\nSubmitted batch job 17\n", "17"),
+        ("pbs", "17.server\n", "17"),
+        ("sge", 'Welcome to cell 2\nYour job 17 ("daskjq") has been submitted\n', "17"),
+        ("lsf", "Project 9 is charged\nJob <17> is submitted to queue <normal>.\n", "17"),
+        ("oar", "[ADMISSION RULE] 1 hour\nOAR_JOB_ID=17\n", "17"),
+        ("htcondor", "Submitting job(s).\n1 job(s) submitted to cluster 17.\n", "17.0"),
+    ],
+)
+def test_the_id_of_a_batch_job_is_found_where_the_system_tells_it(system: str, output: str, batch_id: str) -> None:
+    """Recorded from manual pages, but for Slurm's."""
+    cls = batch_pilot_class(system)
+    assert cls._job_id_from_submit_output(object.__new__(cls), output) == batch_id
+
+
+@pytest.mark.parametrize("system", BATCH_SYSTEMS)
+@pytest.mark.parametrize("output", ["", "The queue is fine today.\n"])
+def test_an_answer_without_an_id_is_told(system: str, output: str) -> None:
+    cls = batch_pilot_class(system)
+    with pytest.raises(
+        CommandError, match=r"without telling a job's id; it said: (nothing|The queue is fine today\.)$"
+    ):
+        cls._job_id_from_submit_output(object.__new__(cls), output)
