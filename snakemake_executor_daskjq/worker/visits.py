@@ -25,6 +25,7 @@ GRACE_S = 5.0
 class Visit:
     hosts: contexts.Hosts = field(default_factory=contexts.Hosts)
     grants: Grants = field(default_factory=Grants)
+    jobs: set[asyncio.Task[Outcome]] = field(default_factory=set)
     timer: asyncio.TimerHandle | None = None
 
 
@@ -45,7 +46,11 @@ async def run_job(launch: Launch, run: str) -> Outcome:
     visit = _visits.get(run)
     if visit is None:
         return Outcome(End.LOST, detail="its run was out of touch with the worker")
-    return await contexts.run_granted(launch, visit.hosts, visit.grants)
+    job = asyncio.create_task(contexts.run_granted(launch, visit.hosts, visit.grants))
+    visit.jobs.add(job)
+    job.add_done_callback(visit.jobs.discard)
+    await asyncio.wait([job])  # Dask may cancel this coroutine, and thinks then that the job has ended; it has not
+    return Outcome(End.LOST, detail="its run has ended") if job.cancelled() else job.result()
 
 
 async def end(run: str, grace_s: float) -> None:
@@ -55,6 +60,10 @@ async def end(run: str, grace_s: float) -> None:
         if visit.timer is not None:
             visit.timer.cancel()
         await visit.hosts.stop(grace_s)
+        for job in visit.jobs:  # whose host is just being started, and was not there to be stopped
+            job.cancel()
+        await asyncio.gather(*visit.jobs, return_exceptions=True)
+        await visit.hosts.stop(0.0)
         visit.grants.close()
 
 
