@@ -34,7 +34,7 @@ from snakemake_executor_daskjq.model.request import Outlook, Request
 from snakemake_executor_daskjq.policy.estimates import UNKNOWN_RUNTIME_S, Estimates
 from snakemake_executor_daskjq.policy.idle import IdlePilot, Prospects, idle_pilots
 from snakemake_executor_daskjq.policy.placement import place
-from snakemake_executor_daskjq.policy.planner import SPAN_S, Demand, Supply, plan
+from snakemake_executor_daskjq.policy.planner import SPAN_S, Supply, plan
 from snakemake_executor_daskjq.policy.queue import ReadyQueue
 from snakemake_executor_daskjq.policy.rooms import Ledger, Room
 
@@ -298,10 +298,7 @@ class Replay:
         for key, start in self.started.items():
             rule = self.tasks[key].request.rule
             oldest[rule] = min(oldest.get(rule, now), start)
-        demands = [
-            Demand(request, jobs, max(expected_s or UNKNOWN_RUNTIME_S, now - oldest.get(request.rule, now)))
-            for request, jobs, expected_s in self.ready.demands([self.pool])
-        ]
+        demands = self.estimates.demands(self.ready.demands([self.pool]), oldest, now)
         more = plan(demands, [Supply(self.pool, len(self.rooms), self.coming, 0, free)]).more
         for _ in range(more.get(self.pool.name, 0)):
             self.coming += 1

@@ -295,20 +295,13 @@ class Dispatcher(Generic[Fleet]):
             self._wake_at(min(due), now)
 
     def _demands(self, now: float) -> list[planner.Demand]:
-        """What waits; a rule's jobs are never expected to take less than its running ones have taken."""
+        """What waits, for the planner."""
         oldest: dict[str, float] = {}
         for pilot in self.roster.pilots.values():
             for key in pilot.jobs:
                 job = self._jobs[key]
                 oldest[job.request.rule] = min(oldest.get(job.request.rule, now), job.placed_at)
-        return [
-            planner.Demand(
-                request,
-                jobs,
-                max(expected_s or UNKNOWN_RUNTIME_S, now - oldest.get(request.rule, now)),
-            )
-            for request, jobs, expected_s in self._ready.demands(self.roster.pools.values())
-        ]
+        return self._estimates.demands(self._ready.demands(self.roster.pools.values()), oldest, now)
 
     def _needed_s(self, demands: list[planner.Demand]) -> dict[str, float]:
         """How much time the shortest waiting job needs, by the pools that may run it."""

@@ -6,11 +6,13 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from .planner import Demand
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..history import Usage
-    from ..model.request import Outlook
+    from ..model.request import Outlook, Request
 
 UNKNOWN_RUNTIME_S = 30.0
 """Assumed where something has to be, for a rule of which nothing is known."""
@@ -79,6 +81,46 @@ class Estimates:
             return 0
         next_rules = {rule for running, end in ends.items() if end <= until for rule in self._follows.get(running, ())}
         return sum(max(0, self._to_come[rule]) for rule in next_rules)
+
+    def demands(
+        self, waiting: Iterable[tuple[Request, int, float | None]], oldest: Mapping[str, float], now: float
+    ) -> list[Demand]:
+        """What the planner has to find pilots for.
+
+        A job counts with the work that it opens the way to: where a long way lies before the workflow, a pilot
+        that the waiting jobs would leave soon has its work all the same.
+
+        Parameters
+        ----------
+        waiting : lines of a job like all others of the line, how many they are, and how long one is expected to take.
+        oldest : when the oldest running job of each rule was placed; no job is expected to take less than it has.
+        """
+        lines = list(waiting)
+        jobs: Counter[str] = Counter()
+        for request, count, _ in lines:
+            jobs[request.rule] += count
+        ahead_s: dict[str, float] = {}
+        return [
+            Demand(
+                request,
+                count,
+                max(expected_s or UNKNOWN_RUNTIME_S, now - oldest.get(request.rule, now))
+                + self._following_s(request.rule, frozenset(), ahead_s) / jobs[request.rule],
+            )
+            for request, count, expected_s in lines
+        ]
+
+    def _following_s(self, rule: str, passed: frozenset[str], known: dict[str, float]) -> float:
+        """Seconds of work to come that waits for jobs of this rule."""
+        if rule not in known:
+            to_come = self._to_come or Counter()
+            passed |= {rule}
+            known[rule] = sum(
+                to_come[next_] * (self.expected_s(next_) or UNKNOWN_RUNTIME_S) + self._following_s(next_, passed, known)
+                for next_ in self._follows.get(rule, frozenset()) - passed
+                if to_come[next_] > 0
+            )
+        return known[rule]
 
     def urgency_s(self, rule: str, now: float) -> float:
         """Seconds from the start of a job of this rule to the workflow's end, along the longest way."""

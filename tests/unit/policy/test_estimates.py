@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from snakemake_executor_daskjq.history import Usage
-from snakemake_executor_daskjq.model.request import Outlook
+from snakemake_executor_daskjq.model.request import Outlook, Request
 from snakemake_executor_daskjq.policy.estimates import UNKNOWN_RUNTIME_S, Estimates
 
 EARLIER = {"align": Usage(3, 100.0, 90.0, 4000.0, 1.0)}
@@ -35,6 +35,19 @@ def test_what_becomes_ready_soon() -> None:
         assert not estimates.is_all_submitted
         estimates.submitted(rule)
     assert estimates.is_all_submitted
+
+
+def test_a_waiting_job_counts_with_the_work_that_it_opens_the_way_to() -> None:
+    estimates = Estimates({"a": Usage(1, 20.0, 0, 0, 0), "b": Usage(1, 200.0, 0, 0, 0), "c": Usage(1, 40.0, 0, 0, 0)})
+    estimates.learn(Outlook({"a": 4, "b": 4, "c": 1}, {"a": frozenset("b"), "b": frozenset("ca"), "c": frozenset()}))
+    for _ in range(4):
+        estimates.submitted("a")
+    small = Request("a-1", 1, "a", 1, {"cores": 1})
+    large = Request("a-2", 2, "a", 1, {"cores": 2})
+    (one, other) = estimates.demands([(small, 1, 20.0), (large, 3, 20.0)], {}, now=0.0)
+    assert one.expected_s == other.expected_s == 20 + (4 * 200 + 40) / 4
+    (alone,) = estimates.demands([(Request("c", 3, "c", 1, {"cores": 1}), 1, 40.0)], {"c": 0.0}, now=50.0)
+    assert alone.expected_s == 50  # nothing follows; its running one has taken longer than expected
 
 
 def test_with_checkpoints_nobody_knows_what_is_to_come() -> None:
