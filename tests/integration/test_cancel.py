@@ -43,10 +43,10 @@ def test_nothing_is_left_and_the_workflow_can_be_run_again(workflow: Workflow, e
         (workflow.folder / "crash").touch()
     status = process.wait(SECONDS)
     assert workflow.leftovers(timeout=SECONDS if ending == "KILL" else 0) == []
-    assert "Traceback" not in workflow.output
+    if phase != "finishing":  # a run that was just ending may have been through: then Snakemake itself is interrupted
+        assert status == (-signal.SIGKILL if ending == "KILL" else 1)
+        assert "Traceback" not in workflow.output
     if ending != "KILL":
-        # A run that was just ending may have been through before the signal came.
-        assert status == 1 or (phase == "finishing" and status in (0, -signal.SIGINT, 128 + signal.SIGTERM))
         assert workflow.journal()[-1]["event"] == "run_ended"
         assert not any((workflow.run_folders[-1] / "tls").iterdir())  # the run's key is gone
         assert not list(workflow.folder.glob("[0-9].txt"))  # an interrupted job's output
