@@ -99,7 +99,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
         batch = []
         for job, request, own in zip(jobs, requests, asked, strict=True):
             self.run_job_pre(job)
-            launch = self._launch(job, request, own.environment)
+            try:
+                launch = self._launch(job, request, own.environment)
+            except OSError as error:
+                raise WorkflowError(f"daskjq can't write the logs of rule {request.rule}: {error}") from None
             info = SubmittedJobInfo(job)
             self._submitted[request.key] = (info, launch)
             self.report_job_submission(info)

@@ -7,6 +7,7 @@ The journal is written from the dispatcher's thread and from the reporter's; eac
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import time
@@ -61,11 +62,16 @@ class Journal:
         self._path = path
         self._complain: Callable[[str], None] | None = complain
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._is_torn = False
 
     def write(self, event: Event) -> None:
         line = json.dumps(event.record(time.time()), separators=(",", ":"), default=str) + "\n"
+        data = (b"\n" if self._is_torn else b"") + line.encode()  # what was cut off spoils no other line
         try:
-            os.write(self._fd, line.encode())
+            if os.write(self._fd, data) < len(data):
+                self._is_torn = True
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._is_torn = False
         except OSError as error:
             if self._complain is not None:
                 self._complain(f"The journal {self._path} can't be written ({error}); the run goes on without it.")

@@ -21,7 +21,10 @@ ANSWER_S = 30.0
 """A command that asks is killed after this time."""
 
 SUBMIT_S = 120.0
-"""So is one that submits or cancels; Slurm's own give up sooner (MessageTimeout), and say why."""
+"""So is one that submits; Slurm's own gives up sooner (MessageTimeout), and says why."""
+
+CANCEL_S = 10.0
+"""So is one that cancels: Snakemake waits for it."""
 
 
 class CommandError(RuntimeError):

@@ -226,13 +226,19 @@ async def result_of(future: Any) -> Outcome:
         return Outcome(End.LOST, detail=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
+class _QuietHandler(logging.FileHandler):
+    """Writes what can be written: a full disk is no reason for tracebacks on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None: ...
+
+
 class DaskLog:
     """Dask's own messages go to the run's folder: on the terminal they would look like errors of the workflow."""
 
     NAMES = ("distributed", "distributed.client", "dask_jobqueue", "tornado", "tornado.application", "bokeh")
 
     def __init__(self, path: Path) -> None:
-        self._handler = logging.FileHandler(path, delay=True)
+        self._handler = _QuietHandler(path, delay=True)
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         self._replaced: list[tuple[logging.Logger, list[logging.Handler], bool]] = []
         for logger in map(logging.getLogger, self.NAMES):

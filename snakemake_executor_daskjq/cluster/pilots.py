@@ -45,6 +45,9 @@ JOB_ID = {
 
 PILOT_MODULE = "snakemake_executor_daskjq.worker.pilot"
 
+ABANDON_S = 5.0
+"""A submit command that is under way when its pilot is to end is killed after this time."""
+
 CANCEL_AGAIN_S = (1.0, 3.0)
 """A cancel command that fails is tried again after these times."""
 
@@ -249,9 +252,9 @@ class BatchPilot:
 
     @staticmethod
     async def _call(command: list[str], *, shell: bool = False) -> str:
-        """dask-jobqueue's way to every command, with a time-out."""
-        if shell:
-            command = ["/bin/sh", "-c", command[0].removesuffix(" 2> /dev/null")]  # bsub's own words are wanted
+        """dask-jobqueue's way to its submit command, with a time-out."""
+        if shell:  # bsub's; its own words are wanted
+            command = ["/bin/sh", "-c", command[0].removesuffix(" 2> /dev/null")]
         return await batch.call(command, batch.SUBMIT_S)
 
     @classmethod
@@ -261,7 +264,7 @@ class BatchPilot:
             if not job_id:
                 return
             try:
-                await cls._call([*shlex.split(cancel_command), job_id])
+                await batch.call([*shlex.split(cancel_command), job_id], batch.CANCEL_S)
                 return
             except (batch.CommandError, OSError) as error:
                 if pause_s is None or _GONE.search(str(error)):
@@ -271,7 +274,9 @@ class BatchPilot:
 
     async def close(self) -> None:
         # A job that is just being submitted has no id yet; cancelling must wait for it.
-        await asyncio.wait([self._submission])
+        if not (await asyncio.wait([self._submission], timeout=ABANDON_S))[0]:
+            self._submission.cancel()  # if it was accepted nevertheless, its pilot ends itself at its start
+            await asyncio.wait([self._submission])
         await super().close()  # type: ignore[misc]
         self.status = Status.closed
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -26,6 +27,9 @@ SETTLE_S = 0.3
 
 RUNTIME_SLACK_S = 30.0
 """How far beyond its runtime a job may go before it is ended; Slurm looks about as often."""
+
+CAN_T_START = 127
+"""The exit status of a child that could not become its job (`host.not_started`)."""
 
 KILLED = ("exit status 137", "ended by SIGKILL")
 """How `log_tail.rule_failure` tells a rule's command that got SIGKILL (137: as its shell reports it)."""
@@ -171,6 +175,15 @@ async def _read(reader: asyncio.StreamReader) -> Frame:
     return decode(await reader.readexactly(body_length(await reader.readexactly(HEADER.size))))
 
 
+def _log_error(path: str) -> str:
+    """Why a log can't be written; "" where it can. Asked only where a job could not say so itself."""
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666))
+    except OSError as error:
+        return f"its log can't be written: {error}"
+    return ""
+
+
 def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
     """What a host is told to start: a command, or the arguments of Snakemake in its own child."""
     grant = launch.grant
@@ -215,6 +228,8 @@ def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, ending: str
     else:
         end = End.FAILED
     tail = log_tail.read(launch.log_path) if end is End.FAILED else ""
+    if status == CAN_T_START and not tail and (why := _log_error(launch.log_path)):
+        end, detail = End.NOT_STARTED, why
     if end is End.FAILED:
         detail = log_tail.rule_failure(tail)
         if exceeded and launch.limits is Limits.ENFORCE:

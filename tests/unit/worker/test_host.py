@@ -369,3 +369,9 @@ def test_what_the_kernel_ends_for_memory_is_told_as_that(tmp_path: Path, small_c
     end, _, reason = pilot.stdout.partition(";")
     assert end == "out_of_memory", pilot.stderr
     assert reason.startswith("out of memory: the kernel ended a process of it")
+
+
+def test_a_job_whose_log_cannot_be_opened_was_not_started_and_says_why(tmp_path: Path) -> None:
+    outcome = run(replace(shell(tmp_path, "true"), log_path=str(tmp_path / "removed" / "job.log")))
+    assert outcome.end is End.NOT_STARTED
+    assert outcome.detail.startswith("its log can't be written: [Errno 2]")
