@@ -15,12 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
+import warm_phases
 
 SHELL = """
 rule all:
@@ -30,18 +31,19 @@ rule a:
     shell: "echo {wildcards.i} > {output}"
 """
 RUN = SHELL.replace('shell: "echo {wildcards.i} > {output}"', 'run: open(output[0], "w").write(wildcards.i)')
-# 50,000 samples, and a check of each: about five seconds of parsing.
+# 50,000 samples, each checked as often as it takes for a parse of PARSE_S seconds of CPU: see `checks`.
 HEAVY = (
     """
 import json
 SAMPLES = json.load(open("samples.json"))
 TABLE = {}
-while len(TABLE) < len(SAMPLES):
-    for name, sample in SAMPLES.items():
-        TABLE[name] = sum(hash((name, key, str(value))) % 7 for key, value in sample.items() for _ in range(250))
+for name, sample in SAMPLES.items():
+    for _ in range(config["checks"]):
+        TABLE[name] = sum(hash((name, key, str(value))) % 7 for key, value in sample.items())
 """
     + SHELL
 )
+PARSE_S = 5.0
 HOLD = """
 rule all:
     input: expand("out/{i}", i=range(8))
@@ -63,10 +65,10 @@ def snakemake(folder: Path, *arguments: str) -> float:
     return time.monotonic() - start
 
 
-def daskjq(folder: Path, count: int, level: str, *more: str) -> tuple[float, list[dict[str, Any]]]:
-    """Wall seconds, and the journal's `job_ended` events."""
+def daskjq(folder: Path, count: int, level: str, more: Sequence[str] = ()) -> tuple[float, list[dict[str, Any]]]:
+    """Wall seconds, and the journal's `job_ended` events. `more` follows the values of `--config`."""
     wall_s = snakemake(
-        folder, "--executor", "daskjq", "--jobs", "unlimited", "--daskjq-warm-start", level, *more, *config(count)
+        folder, "--executor", "daskjq", "--jobs", "unlimited", "--daskjq-warm-start", level, *config(count), *more
     )
     (journal,) = folder.glob(".snakemake/daskjq/runs/*/journal.jsonl")
     events = [json.loads(line) for line in journal.read_text().splitlines()]
@@ -131,12 +133,22 @@ def wall_of_run_rules(jobs: int) -> None:
         report(f"wall of {jobs} run: jobs / local executor -c2", ours / local, "times", "under 1.0", ours < local)
 
 
+def checks(samples: dict[str, dict[str, Any]]) -> int:
+    """How often each sample is checked for a parse of `PARSE_S` seconds on this machine."""
+    start = time.process_time()
+    for name, sample in samples.items():
+        for _ in range(4):
+            sum(hash((name, key, str(value))) % 7 for key, value in sample.items())
+    return max(1, round(4 * PARSE_S / (time.process_time() - start)))
+
+
 def heavy_parse() -> None:
     with workflow(HEAVY) as folder:
         samples = {f"sample{i}": {"path": f"/data/{i}.fq", "group": i % 7} for i in range(50_000)}
         (folder / "samples.json").write_text(json.dumps(samples))
-        _, cold = daskjq(folder, 1, "off")
-        _, warm = daskjq(folder, 4, "workflow", "--daskjq-cores", "1")
+        more = (f"checks={checks(samples)}", "--daskjq-cores", "1")
+        _, cold = daskjq(folder, 1, "off", more=more)
+        _, warm = daskjq(folder, 4, "workflow", more=more)
         parse_s = cold[0]["cpu_s"]
         second_s = max(event["cpu_s"] for event in warm[1:])
         print(f"  heavy Snakefile: cold job {parse_s:.2f} s of CPU, later ones on a pilot {1000 * second_s:.0f} ms")
@@ -170,6 +182,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a tenth of the jobs")
     part = 10 if parser.parse_args().quick else 1
     cpu_per_job(200 // part)
+    warm_phases.report(200 // part)
     wall_of_many(1000 // part)
     wall_of_run_rules(200 // part)
     heavy_parse()

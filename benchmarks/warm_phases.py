@@ -1,0 +1,195 @@
+"""Where the CPU time of a trivial job at `workflow` goes, phase by phase.
+
+    python benchmarks/warm_phases.py [JOBS]
+
+A warm host with marks in Snakemake's functions, and this script in the place of its pilot. The marks themselves cost
+a little. Page faults are listed because they are most of the cost: a child copies each page that it touches.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from snakemake_executor_daskjq.model.request import Launch, WarmStart
+from snakemake_executor_daskjq.worker import warm
+from snakemake_executor_daskjq.worker.client import start_frame
+from snakemake_executor_daskjq.worker.contexts import opening
+from snakemake_executor_daskjq.worker.frames import HEADER, Frame, body_length, decode, encode
+
+SNAKEFILE = """
+rule a:
+    output: "out/{i}"
+    shell: "echo {wildcards.i} > {output}"
+"""
+ARGUMENTS = (
+    *(
+        "--force",
+        "--nolock",
+        "--retries",
+        "0",
+        "--scheduler",
+        "greedy",
+        "--mode",
+        "remote",
+        "--max-inventory-time",
+        "0",
+    ),
+    *("--target-files-omit-workdir-adjustment", "--no-hooks", "--ignore-incomplete", "--nocolor"),
+    *("--quiet", "progress", "rules", "host", "--default-resources", "tmpdir=system_tmpdir"),
+)
+PHASES = (
+    ("forked", "fork"),
+    ("execute", "become the job: session, signals, log, arguments"),
+    ("_build_dag", "prepare: DAG object, metadata folders"),
+    ("scheduler", "build the DAG of one job"),
+    ("run_jobs", "schedule: evaluate resources, select"),
+    ("run_wrapper", "start: job's record, metadata, thread"),
+    ("ran", "run the rule, without its shell"),
+    ("executed", "finish: check output, metadata, thread's end"),
+    ("exit", "end: close loops and log, Python's exit functions"),
+)
+"""Each mark, and what has been done since the one before."""
+
+marks: list[tuple[str, float, int]] = []
+
+
+def usage_s(usage: resource.struct_rusage) -> float:
+    return usage.ru_utime + usage.ru_stime
+
+
+def mark(name: str) -> None:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    marks.append((name, usage_s(usage), usage.ru_minflt))
+
+
+def marked(function: Callable[..., Any], before: str = "", after: str = "") -> Callable[..., Any]:
+    def call(*arguments: Any, **options: Any) -> Any:
+        if before:
+            mark(before)
+        try:
+            return function(*arguments, **options)
+        finally:
+            if after:
+                mark(after)
+
+    return call
+
+
+def host() -> None:
+    """In the place of `worker.warm`: the same, with marks."""
+    end = os._exit
+
+    def write_and_end(status: int) -> None:
+        if any(name == "forked" for name, *_ in marks):
+            mark("exit")
+            children = resource.getrusage(resource.RUSAGE_CHILDREN)
+            with open("marks.jsonl", "a", encoding="ascii") as file:
+                print(json.dumps({"marks": marks, "shell_s": usage_s(children)}), file=file)
+        end(status)
+
+    def freeze() -> None:
+        import snakemake.executors.local as local
+        import snakemake.scheduling.job_scheduler as scheduler
+        import snakemake.workflow as workflow
+
+        workflow.Workflow.execute = marked(workflow.Workflow.execute, "execute", "executed")
+        workflow.Workflow._build_dag = marked(workflow.Workflow._build_dag, "_build_dag")
+        scheduler.JobScheduler.__init__ = marked(scheduler.JobScheduler.__init__, "scheduler")
+        scheduler.JobScheduler.run = marked(scheduler.JobScheduler.run, "run_jobs")
+        local.run_wrapper = marked(local.run_wrapper, "run_wrapper", "ran")
+        warm.WarmHost._in_child = marked(warm.WarmHost._in_child, "forked")  # type: ignore[method-assign]
+        unmarked()
+
+    unmarked, warm.freeze = warm.freeze, freeze
+    os._exit = write_and_end  # type: ignore[assignment]
+    warm.main()
+
+
+def run(jobs: int) -> list[dict[str, float]]:
+    """For each job the CPU seconds and page faults of each phase."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "Snakefile").write_text(SNAKEFILE)
+        ours, theirs = socket.socketpair()
+        with (
+            ours,
+            subprocess.Popen(
+                [sys.executable, __file__, "--host", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            ),
+        ):
+            theirs.close()
+            stream = ours.makefile("rwb")
+
+            def send(frame: Frame | None) -> None:
+                assert frame is not None
+                stream.write(encode(frame))
+                stream.flush()
+
+            def receive() -> Frame:
+                return decode(stream.read(body_length(stream.read(HEADER.size))))
+
+            def launch(i: int) -> Launch:
+                cache = ("--runtime-source-cache-path", f"{folder}/cache")
+                argv = ("--snakefile", f"{folder}/Snakefile", *cache, *ARGUMENTS)
+                own = ("--target-jobs", f"a:i={i}", "--allowed-rules", "a", "--cores", "1", "--force-use-threads")
+                return Launch(f"a{i}", argv, (*own, "--attempt", "1"), folder, f"{folder}/log", sys.executable)
+
+            send(opening(launch(0), WarmStart.WORKFLOW))
+            assert receive()["op"] == "ready"
+            totals = []
+            for i in range(jobs):
+                send(start_frame(launch(i), WarmStart.WORKFLOW))
+                while (frame := receive())["op"] == "started":
+                    pass
+                assert frame["op"] == "ended", frame
+                assert frame["status"] == 0, (Path(folder) / "log").read_text()
+                totals.append(frame["cpu_s"])
+            ours.shutdown(socket.SHUT_RDWR)  # the host ends
+        lines = [json.loads(line) for line in (Path(folder) / "marks.jsonl").read_text().splitlines()]
+    return [phases_of(line, total_s) for line, total_s in zip(lines, totals, strict=True)]
+
+
+def phases_of(line: dict[str, Any], total_s: float) -> dict[str, float]:
+    found: dict[str, float] = {}
+    last_s, last_faults = 0.0, 0
+    known = dict(PHASES)
+    for name, cpu_s, faults in line["marks"]:
+        found[known[name]] = cpu_s - last_s
+        found[f"faults {known[name]}"] = faults - last_faults
+        last_s, last_faults = cpu_s, faults
+    found["the rule's shell (bash)"] = line["shell_s"]
+    found["exit: the kernel frees the memory"] = total_s - last_s - line["shell_s"]
+    found["all"] = total_s
+    return found
+
+
+def report(jobs: int) -> None:
+    """Print the median of each phase."""
+    measured = run(jobs)[3:]
+    print(f"  where the CPU of a trivial job at workflow goes (median of {len(measured)} jobs):")
+    for name in [
+        *(name for _, name in PHASES),
+        *("the rule's shell (bash)", "exit: the kernel frees the memory", "all"),
+    ]:
+        value_ms = 1000 * statistics.median(phases[name] for phases in measured)
+        faults = statistics.median(phases.get(f"faults {name}", 0) for phases in measured)
+        print(f"    {name:<54} {value_ms:6.2f} ms {f'{faults:5.0f} page faults' if faults else ''}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--host"]:
+        del sys.argv[1]
+        host()
+    else:
+        report(int(sys.argv[1]) if len(sys.argv) > 1 else 60)
