@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -154,6 +155,28 @@ def test_everything_comes_out_the_same_at_all_levels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "options"),
+    [("quickstart", ()), ("variant-calling", ("--config", "samples=2", "chromosomes=1", "regions_per_chromosome=1"))],
+)
+def test_the_examples_come_out_the_same_at_all_levels(tmp_path: Path, name: str, options: tuple[str, ...]) -> None:
+    if name == "variant-calling" and not all(map(shutil.which, ("bwa", "samtools", "wgsim", "bcftools"))):
+        pytest.skip("needs Debian's bwa, samtools and bcftools")
+    snakefile = Path(__file__).parents[2] / "workflows" / name / "Snakefile"
+    found, logs = {}, {}
+    for level in LEVELS:
+        workflow = Workflow(tmp_path / level, env={"SNAKEMAKE_DASKJQ_WARM_START": level})
+        workflow.folder.mkdir()
+        assert workflow.run("--jobs", "100", "--snakefile", str(snakefile), *options) == 0, workflow.output[-3000:]
+        assert {event["warm_start"] for event in workflow.journal("job_ended")} == {level}
+        results = [workflow.folder / "pi.txt"] if name == "quickstart" else sorted(workflow.folder.glob("results/*"))
+        found[level] = {path.name: path.read_bytes() for path in results}
+        logs[level] = sorted(path.name for path in workflow.run_folders[-1].glob("logs/*/*.log"))
+    assert found["off"]
+    assert found["import"] == found["workflow"] == found["off"]
+    assert logs["import"] == logs["workflow"] == logs["off"]
+
+
+@pytest.mark.parametrize(
     ("statement", "because"),
     [
         ("import datetime; X = datetime.datetime.now().isoformat()", "has 'now('"),
@@ -251,13 +274,14 @@ def test_a_snakefile_that_cannot_be_parsed_in_a_pilot_fails_as_it_does_cold(any_
     assert "this is broken now" in any_warmth.output
 
 
+# getattr: what a parse may not ask for would be doubted, and the job started colder.
 FACTS = """
     rule all:
         input: expand("{i}", i=range(4))
     rule a:
         output: "{i}"
         run:
-            import json, os, random, signal, tempfile
+            import asyncio, json, logging, os, random, resource, signal, sys, tempfile, threading
             kinds = []
             for fd in os.listdir("/proc/self/fd"):
                 try:
@@ -266,12 +290,23 @@ FACTS = """
                     pass  # the listing itself
             facts = {
                 "number": random.getrandbits(128),
-                "name": os.path.basename(tempfile.mktemp()),
+                "name": os.path.basename(getattr(tempfile, "mktemp")()),
                 "same": {
                     "descriptors": sorted(kind for kind in kinds if "/" not in kind),  # Snakemake opens files beside
-                    "leader": os.getsid(0) == os.getpid(),
+                    "leader": os.getsid(0) == getattr(os, "getpid")(),
                     "signals": [str(signal.getsignal(s)).split(" at ")[0] for s in (1, 2, 13, 15, 17, 25)],
-                    "umask": os.umask(0o22),
+                    "umask": os.umask(0o27),
+                    "blocked": [int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+                    "limits": [resource.getrlimit(number) for number in range(16)],
+                    "variables": sorted(name for name in os.environ if name != "TMPDIR"),
+                    "cwd": os.path.basename(os.getcwd()),
+                    "stdin": sys.stdin.read(),
+                    "handlers": [str(type(handler)) for handler in logging.getLogger("snakemake").handlers],
+                    "root handlers": [str(type(handler)) for handler in logging.getLogger().handlers],
+                    "loop policy": str(type(asyncio.get_event_loop_policy())),
+                    # A cold job has Snakemake's timer for the rate of jobs, for a second.
+                    "threads": sorted(type(t).__name__ for t in threading.enumerate() if not hasattr(t, "cancel")),
+                    "path": [entry for entry in sys.path if "daskjq" in entry or "/tmp" in entry],
                     "argv": __import__("sys").argv[1:3],
                 },
             }
@@ -282,15 +317,16 @@ FACTS = """
 def test_what_a_fork_must_not_share(tmp_path: Path) -> None:
     """Random numbers and temporary names are each job's own; descriptors, signals and threads as in a cold one."""
     facts = {}
-    for level in ("off", "import"):
+    for level in LEVELS:
         workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level}).write(FACTS)
         assert workflow.run() == 0, workflow.output[-3000:]
         assert {event["warm_start"] for event in workflow.journal("job_ended")} == {level}
         facts[level] = [json.loads(workflow.read(str(i))) for i in range(4)]
-    assert len({fact["number"] for fact in facts["import"]}) == 4
-    assert len({fact["name"] for fact in facts["import"]}) == 4
     same = {level: [json.dumps(fact["same"]).replace(level, "LEVEL") for fact in facts[level]] for level in facts}
-    assert set(same["import"]) == set(same["off"])
+    for level in ("import", "workflow"):
+        assert len({fact["number"] for fact in facts[level]}) == 4
+        assert len({fact["name"] for fact in facts[level]}) == 4
+        assert set(same[level]) <= set(same["off"])
 
 
 def test_two_contexts_work_side_by_side_on_one_pilot(workflow: Workflow) -> None:
