@@ -20,8 +20,11 @@ BAD_HOST_CRASHES = 2
 
 MOST_BAD_HOSTS = 8
 
-NO_JOBS_FAULT = ("CANCELLED", "PREEMPTED", "TIMEOUT", "DEADLINE", "REVOKED", "BOOT_FAIL")
-"""States of batch jobs (squeue(1), "JOB STATE CODES") for which no rule can be the reason."""
+NO_JOBS_FAULT = ("COMPLETED", "CANCELLED", "PREEMPTED", "TIMEOUT", "DEADLINE", "REVOKED", "BOOT_FAIL")
+"""States of batch jobs (squeue(1), "JOB STATE CODES") for which no rule can be the reason.
+
+A pilot that ends itself, for it was out of touch, has `COMPLETED`.
+"""
 
 
 def is_crash(how: str) -> bool:
