@@ -21,6 +21,7 @@ from ..policy.lifecycle import Starts
 from ..policy.losses import bad_hosts, is_crash
 from ..policy.planner import SPAN_S, Supply
 from ..policy.rooms import Ledger, Room
+from ..worker.lease import GRACE_S
 from . import pending, record
 from .pilots import last_words
 
@@ -40,6 +41,9 @@ SUBMISSIONS_A_MINUTE = 30
 
 FENCE_S = 5.0
 """After a pilot has disconnected, its jobs go on for less than this: whoever notices ends them (`worker.lease`)."""
+
+WAKE_S = GRACE_S + 1.0
+"""A rule host whose pilot has died ends its jobs within this time, also if it was stopped before."""
 
 PATIENCE_S = 60.0
 """So long the batch system may list a lost pilot after it was cancelled; a node that is down may stay listed."""
@@ -310,7 +314,8 @@ class Roster(Generic[Fleet]):
         await self.fleet.end(pilot.name)
         if in_batch:
             await record.until_gone(pilot.system, pilot.batch_id, PATIENCE_S)
-        await asyncio.sleep(max(0.0, dead_at - time.monotonic()))
+        # A pilot that was stopped has died just now, and so woken hosts that were stopped with it.
+        await asyncio.sleep(max(dead_at - time.monotonic(), WAKE_S))
         self._journal.write(events.PilotGone(pilot=pilot.name, host=pilot.host, how=pilot.how))
         if pilot.how:
             self._reporter.tell(f"Pilot {pilot.name} ended as {pilot.how}.")

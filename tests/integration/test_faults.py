@@ -80,6 +80,16 @@ def test_a_stopped_pilots_jobs_end_with_its_lease_and_run_elsewhere(witnessed: W
         pilot.send_signal(signal.SIGCONT)
 
 
+def test_a_pilot_that_is_stopped_with_its_host_is_ended_before_its_jobs_run_elsewhere(witnessed: Workflow) -> None:
+    with running(witnessed, "--daskjq-lease", "10s"):
+        pilot, host = only(witnessed, PILOT), only(witnessed, HOST)
+        pilot.suspend()
+        host.suspend()
+        psutil.wait_procs([pilot, host], timeout=90)
+        assert not pilot.is_running()
+        assert not host.is_running()
+
+
 def test_a_stopped_host_alone_loses_nothing(witnessed: Workflow) -> None:
     process = witnessed.start("--jobs", "2", "--config", "count=2", "--daskjq-lease", "10s")
     witnessed.wait_for("tries/0", "tries/1")

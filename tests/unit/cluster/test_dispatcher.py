@@ -87,6 +87,7 @@ Scenario = Callable[[Dispatcher[FakeFleet], FakeFleet, Told], Awaitable[None]]
 @pytest.fixture
 def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Told, list[dict[str, object]]]]:
     monkeypatch.setattr(roster, "FENCE_S", 0.2)
+    monkeypatch.setattr(roster, "WAKE_S", 0.1)
 
     def run(scenario: Scenario, *pools: Pool) -> tuple[Told, list[dict[str, object]]]:
         folder = RunFolder(tmp_path)
