@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 
@@ -59,6 +60,23 @@ def test_nothing_is_left_and_the_workflow_can_be_run_again(workflow: Workflow, e
         unlock = ["--unlock"] if ending == "KILL" else []
         assert not unlock or workflow.run("--jobs", "5", *unlock) == 0
         assert workflow.run("--jobs", "5", "--rerun-incomplete") == 0
+
+
+def test_a_job_that_was_interrupted_leaves_no_output_and_is_not_incomplete(workflow: Workflow) -> None:
+    """Less than under the local executor, which leaves both: here the job's own Snakemake has time to clean up."""
+    workflow.write("""
+        rule a:
+            output: "x"
+            shell: "echo half > {output}; touch up; [ -e go ] || sleep 600"
+    """)
+    process = workflow.start("--jobs", "1")
+    workflow.wait_for("up")
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    assert process.wait(SECONDS) == 1
+    assert not (workflow.folder / "x").exists()
+    assert not list(workflow.folder.glob(".snakemake/incomplete/*"))
+    (workflow.folder / "go").touch()
+    assert workflow.run("--jobs", "1") == 0
 
 
 def test_a_run_under_nohup_goes_on_when_the_terminal_goes(workflow: Workflow) -> None:
