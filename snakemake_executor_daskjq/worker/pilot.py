@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import signal
 import socket
@@ -92,9 +91,10 @@ class PilotWorker(Worker):  # type: ignore[misc]
     """A Dask worker that renews the pilot's lease with each heartbeat that the scheduler has answered."""
 
     async def heartbeat(self) -> None:
-        self.scheduler_delay = math.nan  # the answer to a heartbeat sets it; nothing else tells of one
+        # The answer to a heartbeat sets it anew; nothing else tells of one. The value has to stay: tasks use it.
+        before = self.scheduler_delay = self.scheduler_delay + 0.0
         await super().heartbeat()
-        if not math.isnan(self.scheduler_delay):
+        if self.scheduler_delay is not before:
             contexts.renew_lease()
 
     async def get_metrics(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ..snakefiles import WITNESSED
 from ..workflow import Workflow
 from .slurm import NODES, SlurmCluster
 
-JOBS = int(os.environ.get("DASKJQ_CHAOS_JOBS", "100"))
+JOBS = int(os.environ.get("DASKJQ_CHAOS_JOBS", "200"))
 SEED = int(os.environ.get("DASKJQ_CHAOS_SEED", "20261125"))
 LEASE_S = 10
 STOPPED_S = 35  # longer than it takes to notice: a pilot is lost after one and a half to three leases
@@ -125,7 +125,7 @@ def all_nodes(slurm: SlurmCluster) -> Iterator[None]:
 def test_nothing_is_lost_and_nothing_runs_twice_at_a_time(workflow: Workflow, slurm: SlurmCluster) -> None:
     workflow.write(WITNESSED)
     options = ["--config", f"count={JOBS}", "random=1", "--daskjq-lease", f"{LEASE_S}s"]
-    options += ["--daskjq-cores", "2", "--daskjq-memory", "1GB"]
+    options += ["--daskjq-cores", "2", "--daskjq-memory", "1GB", "--daskjq-max-pilots", "5"]
     process = workflow.start("--jobs", "unlimited", *options)
     workflow.wait_for("tries/0")
     chaos = Chaos(workflow, slurm, SEED)
