@@ -90,6 +90,8 @@ def worker_options(arguments: argparse.Namespace) -> dict[str, Any]:
 class PilotWorker(Worker):  # type: ignore[misc]
     """A Dask worker that renews the pilot's lease with each heartbeat that the scheduler has answered."""
 
+    scheduler_delay: float
+
     async def heartbeat(self) -> None:
         # The answer to a heartbeat sets it anew; nothing else tells of one. The value has to stay: tasks use it.
         before = self.scheduler_delay = self.scheduler_delay + 0.0
