@@ -29,12 +29,14 @@ class FakeFleet:
 
     def __init__(self) -> None:
         self.requested: list[str] = []
+        self.excluded: dict[str, tuple[str, ...]] = {}
         self.ended: list[str] = []
         self.running: dict[str, asyncio.Future[Outcome]] = {}
         self.changed = asyncio.Event()
 
     async def request(self, pilot: str, pool: Pool, excluded: tuple[str, ...]) -> None:
         self.requested.append(pilot)
+        self.excluded[pilot] = excluded
         self.changed.set()
 
     async def end(self, pilot: str) -> None:
@@ -409,3 +411,39 @@ def test_a_job_of_another_shape_does_not_give_its_room_to_one_ahead(
 
     told, _ = play(scenario)
     assert len(told.ended) == 13
+
+
+def test_hosts_on_which_pilots_crash_get_no_more_of_them(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def how_ended(system: str, batch_id: str, patience_s: float) -> str:
+        return "NODE_FAIL"
+
+    async def until_gone(system: str, batch_id: str, patience_s: float) -> bool:
+        return True
+
+    # What Slurm would say; tests/batch has a real one.
+    monkeypatch.setattr(roster.record, "how_ended", how_ended)
+    monkeypatch.setattr(roster.record, "until_gone", until_gone)
+
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        async def start(pilot: str, host: str) -> None:
+            await fleet.until(lambda: pilot in fleet.requested)
+            dispatcher.roster.pilot_submitted(pilot, "1")
+            dispatcher.roster.pilot_connected(pilot, f"at-{pilot}", host)
+
+        long = [(Request(r.key, r.job_id, r.rule, 1, r.amounts, runtime_s=3600), launch) for r, launch in jobs(6)]
+        dispatcher.submit(long)
+        for pilot, host in (("slurm-1", "good"), ("slurm-2", "bad"), ("slurm-3", "bad")):
+            await start(pilot, host)
+        for pilot in ("slurm-2", "slurm-3"):
+            dispatcher.roster.pilot_disconnected(pilot)
+        await fleet.until(lambda: "slurm-5" in fleet.requested)
+        await fleet.until(lambda: any("gets no more" in warning for warning in told.warnings))
+        await start("slurm-4", "bad")  # it was in the queue already
+        await fleet.until(lambda: "slurm-4" in fleet.ended)
+        await fleet.until(lambda: fleet.excluded[fleet.requested[-1]] == ("bad",))
+
+    _, events = play(scenario, Pool("slurm", "slurm", cores=2, mem_mb=1000, walltime_s=7200, max_pilots=3))
+    assert [(event["host"], event["crashes"]) for event in events if event["event"] == "host_excluded"] == [("bad", 2)]
+    assert "slurm-4" not in {event["pilot"] for event in events if event["event"] == "job_placed"}

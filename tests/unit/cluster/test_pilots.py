@@ -6,6 +6,7 @@ checked for them is the script that would be submitted.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,14 @@ def test_slurm_is_asked_for_gpus_and_features_unless_a_directive_does(setup: Pil
     text = script("slurm", setup, constraint="a100&ib")
     assert "#SBATCH --constraint=a100&ib\n#SBATCH --gres=gpu:2\n" in text
     assert "--gres=gpu:2" not in script("slurm", setup, directives=("--gpus=a100:2",))
+
+
+def test_slurm_is_told_the_hosts_that_get_no_pilots_and_not_to_start_lost_ones_again(setup: PilotSetup) -> None:
+    text = script("slurm", replace(setup, excluded=("n1", "n3")))
+    assert "#SBATCH --exclude=n1,n3\n" in text
+    assert "#SBATCH --no-requeue\n" in text
+    assert "--exclude" not in script("slurm", setup)
+    assert "--no-requeue" not in script("slurm", setup, directives=("--requeue",))
 
 
 def test_a_pilot_of_several_nodes_holds_them_all(setup: PilotSetup) -> None:
