@@ -181,15 +181,7 @@ class Fleet:
             retries=0,
             pure=False,
         )
-        result = asyncio.ensure_future(result_of(future))
-        try:
-            # A future for a worker that went away while it was under way waits for ever in no-worker.
-            first: list[asyncio.Future[Any]] = [result, gone]
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            return await result if result.done() else Outcome(End.LOST, detail="its pilot disconnected")
-        finally:
-            result.cancel()
-            future.release()
+        return await outcome_of(future, gone, "its pilot disconnected")
 
     async def stop(self, grace_s: float | None) -> None:
         """End everything. With `grace_s`, running jobs are ended first (TERM, KILL after `grace_s`)."""
@@ -214,7 +206,22 @@ class Fleet:
         await self._client.close()
 
 
-async def result_of(future: Any) -> Outcome:
+async def outcome_of(future: Any, gone: asyncio.Future[Any], detail: str) -> Outcome:
+    """What becomes of a job's Dask future; it is lost, for the reason `detail`, once `gone` is done.
+
+    A future for a worker that went away while it was under way waits for ever in no-worker.
+    """
+    result = asyncio.ensure_future(_result_of(future))
+    try:
+        first: list[asyncio.Future[Any]] = [result, gone]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        return await result if result.done() else Outcome(End.LOST, detail=detail)
+    finally:
+        result.cancel()
+        future.release()
+
+
+async def _result_of(future: Any) -> Outcome:
     try:
         outcome: Outcome = await future
         return outcome

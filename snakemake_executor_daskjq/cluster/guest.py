@@ -25,7 +25,7 @@ from ..errors import ClusterStartError
 from ..model.outcome import End, Outcome
 from ..model.pool import Pool
 from ..worker import visits
-from .fleet import DaskLog, result_of
+from .fleet import DaskLog, outcome_of
 
 if TYPE_CHECKING:
     from ..journal import RunFolder
@@ -126,14 +126,7 @@ class Guest:
             retries=0,
             pure=False,
         )
-        result = asyncio.ensure_future(result_of(future))
-        try:
-            first: list[asyncio.Future[Any]] = [result, gone]
-            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-            return await result if result.done() else Outcome(End.LOST, detail="its worker is gone")
-        finally:
-            result.cancel()
-            future.release()
+        return await outcome_of(future, gone, "its worker is gone")
 
     async def stop(self, grace_s: float | None) -> None:
         """End the run's jobs (TERM, KILL after `grace_s`) and its visit; the workers stay."""
