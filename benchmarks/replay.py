@@ -291,8 +291,14 @@ class Replay:
 
     def _plan(self, now: float) -> None:
         free = dict.fromkeys(self.pool.amounts, 0.0)
+        unknown = [
+            now - start
+            for key, start in self.started.items()
+            if self.estimates.expected_s(self.tasks[key].request.rule) is None
+        ]
+        unknown_s = max([UNKNOWN_RUNTIME_S, *unknown])
         for room in self.rooms.values():
-            for name, share in room.free_share(now, SPAN_S).items():
+            for name, share in room.free_share(now, SPAN_S, unknown_s).items():
                 free[name] += share
         oldest: dict[str, float] = {}
         for key, start in self.started.items():

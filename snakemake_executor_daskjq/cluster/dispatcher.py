@@ -303,6 +303,15 @@ class Dispatcher(Generic[Fleet]):
                 oldest[job.request.rule] = min(oldest.get(job.request.rule, now), job.placed_at)
         return self._estimates.demands(self._ready.demands(self.roster.pools.values()), oldest, now)
 
+    def _supplies(self, needed_s: dict[str, float], now: float) -> list[planner.Supply]:
+        """What pools have; running jobs of which nothing is known go on as long as the oldest of them has."""
+        unknown_s = UNKNOWN_RUNTIME_S
+        for pilot in self.roster.pilots.values():
+            for job in map(self._jobs.__getitem__, pilot.jobs):
+                if self._estimates.expected_s(job.request.rule, job.request.runtime_s) is None:
+                    unknown_s = max(unknown_s, now - job.placed_at)
+        return self.roster.supplies(needed_s, unknown_s, now)
+
     def _needed_s(self, demands: list[planner.Demand]) -> dict[str, float]:
         """How much time the shortest waiting job needs, by the pools that may run it."""
         needed_s: dict[str, float] = {}
@@ -316,7 +325,7 @@ class Dispatcher(Generic[Fleet]):
 
     def _plan(self, demands: list[planner.Demand], needed_s: dict[str, float], now: float) -> None:
         """Request what the greedy answer says, or think longer in a thread where a better one may exist."""
-        supplies = self.roster.supplies(needed_s, now)
+        supplies = self._supplies(needed_s, now)
         if self._is_hopeless(demands, supplies):
             return
         started = time.perf_counter()
@@ -337,7 +346,7 @@ class Dispatcher(Generic[Fleet]):
             self._is_planning = False
         now = time.time()
         if self._ready and not self._closing:  # else there is nothing left to request them for
-            self._request(answer, self.roster.supplies(needed_s, now), now, time.perf_counter() - started)
+            self._request(answer, self._supplies(needed_s, now), now, time.perf_counter() - started)
 
     def _request(self, answer: planner.Plan, supplies: list[planner.Supply], now: float, seconds: float) -> None:
         """Request the pilots, within what may be requested by now; finding the answer took `seconds`."""

@@ -147,10 +147,11 @@ class Roster(Generic[Fleet]):
         if pool.system != "local":
             self._reporter.tell(f"Requesting {count} pilot{'s' * (count > 1)} of pool {pool.name}. {self._count()}")
 
-    def supplies(self, needed_s: Mapping[str, float], now: float) -> list[Supply]:
+    def supplies(self, needed_s: Mapping[str, float], unknown_s: float, now: float) -> list[Supply]:
         """What the planner has to know of each pool.
 
         `needed_s` is the time that the shortest waiting job of a pool needs; a pilot with less left is of no use.
+        `unknown_s` is what running jobs are taken to need of which nothing is known.
         """
         running: Counter[str] = Counter()
         coming: Counter[str] = Counter()
@@ -160,7 +161,7 @@ class Roster(Generic[Fleet]):
             name = pilot.pool.name
             if pilot.room is not None and pilot.room.has_time(needed_s.get(name, 0.0), now):
                 running[name] += 1
-                for resource, share in pilot.room.free_share(now, SPAN_S).items():
+                for resource, share in pilot.room.free_share(now, SPAN_S, unknown_s).items():
                     free[name][resource] += share
             elif pilot.room is not None:
                 ending[name] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -67,16 +68,18 @@ class Room:
         """True if a job of `needed_s` seconds could end before the pilot does."""
         return self.ends_at is None or now + needed_s <= self.ends_at + self.slack_s
 
-    def free_share(self, now: float, span_s: float) -> dict[str, float]:
+    def free_share(self, now: float, span_s: float, unknown_s: float) -> dict[str, float]:
         """Which share of each amount is expected to be free within `span_s`; what is beyond the pilot's end is not.
 
-        A job that has run longer than expected is taken to need as long again as it is late.
+        A job that has run longer than expected is taken to need as long again as it is late, and one of which nothing
+        is known `unknown_s`.
         """
         left_s = span_s if self.ends_at is None else min(span_s, max(0.0, self.ends_at - now))
         used: dict[str, float] = {}
         for ends_at, amounts in self.bookings.values():
             for name, amount in amounts.items():
-                used[name] = used.get(name, 0.0) + min(left_s, abs(ends_at - now)) * amount
+                needed_s = abs(ends_at - now) if ends_at < math.inf else unknown_s
+                used[name] = used.get(name, 0.0) + min(left_s, needed_s) * amount
         return {
             name: max(0.0, left_s - used.get(name, 0.0) / amount) / span_s if amount else 0.0
             for name, amount in self.capacity.items()

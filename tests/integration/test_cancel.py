@@ -117,15 +117,3 @@ def test_a_pilot_that_is_killed_costs_no_attempt(workflow: Workflow) -> None:
     assert [event["attempt"] for event in workflow.journal("job_submitted")] == [1]
     assert [event["end"] for event in workflow.journal("job_ended")] == ["lost", "succeeded"]
     assert "Pilot local-1 was lost; its 1 running jobs go back to the queue" in workflow.output
-
-
-def test_a_job_that_loses_pilot_after_pilot_fails_and_names_them(workflow: Workflow) -> None:
-    workflow.write(r"""
-        rule poison:
-            output: "x"
-            shell: "for p in $(pgrep -f daskjq.worker.pilot); do "
-                   "  grep -q $DASKJQ_TEST_RUN /proc/$p/environ && kill -9 $p; done; sleep 60"
-    """)
-    assert workflow.run("--jobs", "1") == 1
-    assert "lost: with pilots local-1, local-2, local-3" in workflow.output
-    assert [event["reported"] for event in workflow.journal("job_ended")] == [False, False, True]

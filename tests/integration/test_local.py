@@ -300,7 +300,10 @@ def test_quiet_leaves_our_lines_out_and_the_default_has_one_at_start_and_end(wor
         (["--daskjq-memory", "lots"], "--daskjq-memory: found 'lots'"),
         (["--daskjq-queue", "main"], "--daskjq-queue: found 'main'"),
         (["--daskjq-cores", "many"], "--daskjq-cores: invalid int value: 'many'"),
-        (["--daskjq-system", "slurm"], "--daskjq-cores: found None, allowed is a whole number from 1"),
+        (
+            ["--daskjq-system", "pbs"],
+            "--daskjq-cores, or cores of pool pbs in the pools file: found None, allowed is a whole number from 1",
+        ),
         (
             ["--daskjq-system", "slurm", "--daskjq-cores", "1", "--daskjq-memory", "1GB", "--daskjq-config-name", "no"],
             "--daskjq-config-name: found 'no'",
