@@ -66,6 +66,7 @@ async def _pools(scheduler: str) -> tuple[Pool, ...]:
             cores=(amounts := _amounts(alike[0])).pop("cores"),
             mem_mb=amounts.pop("mem_mb"),
             others=amounts,
+            min_pilots=len(alike),  # they are there anyway
             max_pilots=len(alike),
         )
         for number, alike in enumerate(kinds.values(), 1)

@@ -226,6 +226,7 @@ def test_a_batch_job_that_starts_after_snakemake_was_killed_ends_at_once(
     (job,) = new_jobs(slurm, jobs_before)
     slurm.run("scontrol", "release", job.job_id)
     workflow.wait_until(lambda: slurm.queued_or_running() == [], timeout=15)
+    assert workflow.journal("pilot_started") == []
 
 
 def test_a_full_queue_is_told_once_and_waited_for(workflow: Workflow) -> None:

@@ -67,6 +67,7 @@ def test_a_killed_pilot_with_a_stopped_host(witnessed: Workflow) -> None:
         pilot = only(witnessed, PILOT)
         only(witnessed, HOST).suspend()
         pilot.kill()
+    assert len(witnessed.journal("pilot_lost")) == 1
 
 
 def test_a_stopped_pilots_jobs_end_with_its_lease_and_run_elsewhere(witnessed: Workflow) -> None:
