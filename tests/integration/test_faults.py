@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 import pytest
@@ -38,7 +38,12 @@ def running(workflow: Workflow, *options: str) -> Iterator[None]:
 
 
 def only(workflow: Workflow, module: str) -> psutil.Process:
-    (process,) = [process for process in workflow.processes() if module in process.cmdline() and leads(process)]
+    found = []
+    for process in workflow.processes():
+        with suppress(psutil.NoSuchProcess):  # others come and go meanwhile
+            if module in process.cmdline() and leads(process):
+                found.append(process)
+    (process,) = found
     return process
 
 
