@@ -40,19 +40,21 @@ _ARGUMENTS = (
 )
 
 
-def rehearse(main: Callable[[Sequence[str]], None]) -> bool:
+def rehearse(main: Callable[[Sequence[str]], None], *, takes_cache_path: bool) -> bool:
     """Run `main` with the arguments of a small job `ROUNDS` times; False if it did not succeed each time.
 
-    Raises OSError where there is no room for its files.
+    `takes_cache_path`: whether this Snakemake has the option (from 9.14 on); an older one has the user's own cache,
+    which these jobs put nothing into. Raises OSError where there is no room for its files.
     """
     with tempfile.TemporaryDirectory(prefix="daskjq") as folder, _put_back():
         os.chdir(folder)
         for name, text in (("Snakefile", _SNAKEFILE), ("in", "")):
             with open(name, "w", encoding="utf-8") as file:
                 file.write(text)
+        cache = ["--runtime-source-cache-path", f"{folder}/cache"] if takes_cache_path else []
         for i in range(ROUNDS):
             with contextlib.suppress(SystemExit):
-                main(["--runtime-source-cache-path", f"{folder}/cache", *_ARGUMENTS, f"daskjq_rehearsal:i={i}"])
+                main([*cache, *_ARGUMENTS, f"daskjq_rehearsal:i={i}"])
         return len(os.listdir("out")) == ROUNDS if os.path.isdir("out") else False
 
 

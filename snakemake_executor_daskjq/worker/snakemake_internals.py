@@ -1,4 +1,4 @@
-"""All that warm hosts know of Snakemake beyond its command line. Written for 9.27, checked at each start.
+"""All that warm hosts know of Snakemake beyond its command line, from 9.6 to 9.27; checked at each start.
 
 The trick: a host calls Snakemake's own `main` with a job's own arguments, as the cold command would, and
 steps in where the parsed workflow is about to be executed. There it forks a child for each job; the child
@@ -42,6 +42,7 @@ JOB_OPTIONS = {
 LATE_IMPORTS = (
     *("smart_open", "requests", "encodings.idna", "nbformat", "jsonschema", "getpass", "graphlib"),
     *("importlib.resources.readers", "snakemake.storage", "snakemake.benchmark", "snakemake.notebook"),
+    *("snakemake.scheduling.greedy", "snakemake.scheduling.job_scheduler", "snakemake.scheduler"),  # last: before 9.10
 )
 """What Snakemake imports only when a Snakefile is parsed or a rule runs; without them a job starts, but slower."""
 
@@ -51,7 +52,7 @@ SHELL_STATE = ("_process_args", "_process_prefix", "_process_suffix", "_processe
 
 
 class UnexpectedSnakemakeError(Exception):
-    """This version of Snakemake is not as this module expects; jobs start cold."""
+    """This version of Snakemake is not as this module expects; jobs start colder."""
 
 
 class Snakemake:
@@ -65,8 +66,7 @@ class Snakemake:
             import snakemake.cli
             import snakemake.dag
             import snakemake.executors.local
-            import snakemake.scheduling.greedy
-            import snakemake.scheduling.job_scheduler
+            import snakemake.logging
             import snakemake.script
             import snakemake.workflow
             from snakemake.shell import shell
@@ -76,8 +76,12 @@ class Snakemake:
             self._workflow_class = snakemake.workflow.Workflow
             self._workflow_globals = vars(snakemake.workflow)
             self._shell = shell
+            self._logger = snakemake.logging.logger
+            # Older versions set up one for the whole process, and only once.
+            self._log_state = vars(getattr(snakemake.logging, "logger_manager", argparse.Namespace()))
             parser = snakemake.cli.get_argument_parser()
             actions = [action for action in parser._actions if action.dest in JOB_OPTIONS]
+            self._takes_cache_path = any(a.dest == "runtime_source_cache_path" for a in parser._actions)
         except (ImportError, AttributeError) as error:
             raise UnexpectedSnakemakeError(str(error)) from error
         for module in LATE_IMPORTS:
@@ -85,7 +89,8 @@ class Snakemake:
                 importlib.import_module(module)
         missing = JOB_OPTIONS - {action.dest for action in actions}
         missing |= {name for name in SHELL_STATE if not hasattr(shell, name)}
-        if missing or not hasattr(snakemake.api.DAGApi, "execute_workflow"):
+        missing |= {"execute_workflow"} - vars(snakemake.api.DAGApi).keys()
+        if missing:
             raise UnexpectedSnakemakeError(f"no {', '.join(sorted(missing))}")
         platform.platform()  # it starts `uname`, once; Snakemake asks for it at each start
         platform.processor()
@@ -111,12 +116,15 @@ class Snakemake:
         # What Snakemake keeps for the whole process: the names of a Snakefile, and how shell commands are run.
         kept = {name: copy.copy(getattr(self._shell, name)) for name in SHELL_STATE}
         names = dict(self._workflow_globals)
+        logging, handlers = dict(self._log_state), list(self._logger.handlers)
         try:
-            succeeded = rehearsal.rehearse(self.main)
+            succeeded = rehearsal.rehearse(self.main, takes_cache_path=self._takes_cache_path)
         except OSError:
             succeeded = True  # no room for files: jobs are slower, and no worse
         self._workflow_globals.clear()
         self._workflow_globals.update(names)
+        self._log_state |= logging
+        self._logger.handlers[:] = handlers
         for name, value in kept.items():
             setattr(self._shell, name, value)
         if not succeeded:
@@ -138,8 +146,7 @@ class Snakemake:
 
         def step_in(dag_api: Any, **settings: Any) -> Any:
             self._api.DAGApi.execute_workflow = execute
-            parsed = ParsedWorkflow(dag_api)
-            arguments = serve(parsed)
+            arguments = serve(ParsedWorkflow(dag_api, settings))
             _become(dag_api, settings, arguments, self._cli.parse_wait_for_files(arguments))
             return execute(dag_api, **settings)
 
@@ -160,8 +167,26 @@ class Snakemake:
 class ParsedWorkflow:
     """A workflow between its parse and its execution."""
 
-    def __init__(self, dag_api: Any) -> None:
+    def __init__(self, dag_api: Any, settings: dict[str, Any]) -> None:
         self._workflow = dag_api.workflow_api._workflow
+        self._dag_api = dag_api
+        self._settings = settings
+
+    def check(self) -> None:
+        """Raises UnexpectedSnakemakeError unless all that `_become` changes is there: a child could not go back."""
+        try:
+            for where, attribute in (
+                *_own_places(self._dag_api, self._settings).values(),
+                (self._settings["execution_settings"], "wait_for_files"),
+                (self._settings["scheduling_settings"], "max_jobs_per_timespan"),
+                (self._workflow.storage_registry, "_storages"),
+                (self._workflow._snakemake_tmp_dir, "_finalizer"),
+            ):
+                getattr(where, attribute)
+            if "_cores" not in self._workflow.global_resources:
+                raise KeyError("_cores")
+        except (AttributeError, KeyError) as error:
+            raise UnexpectedSnakemakeError(str(error)) from error
 
     @property
     def uses_storage(self) -> bool:
@@ -174,7 +199,7 @@ class ParsedWorkflow:
 
     def prepare(self) -> None:
         """Work out for all children what would be the same in each: the header of their log records."""
-        header = self._workflow.info_header
+        header = getattr(self._workflow, "info_header", {})  # older versions have none
         if {"datetime", "cmd", "workflow_id"} <= header.keys():
             type(self._workflow).info_header = property(lambda workflow: header | _own_header(workflow))
 
@@ -202,20 +227,30 @@ def _own_header(workflow: Any) -> dict[str, Any]:
     return {"datetime": started, "cmd": " ".join(sys.argv), "workflow_id": uuid.uuid4()}
 
 
-def _become(dag_api: Any, settings: dict[str, Any], arguments: argparse.Namespace, wait_for_files: Any) -> None:
-    """In a child: put in what is its own, and reset what a fork must not share."""
+def _own_places(dag_api: Any, settings: dict[str, Any]) -> dict[str, tuple[Any, str]]:
+    """Where Snakemake keeps the arguments that differ between two jobs: the object, and its attribute."""
     workflow = dag_api.workflow_api._workflow
-    dag_api.dag_settings.target_jobs = arguments.target_jobs
-    dag_api.dag_settings.allowed_rules = arguments.allowed_rules
-    workflow.resource_settings.cores = arguments.cores
+    return {
+        "target_jobs": (dag_api.dag_settings, "target_jobs"),
+        "allowed_rules": (dag_api.dag_settings, "allowed_rules"),
+        "cores": (workflow.resource_settings, "cores"),
+        "unneeded_temp_files": (workflow.storage_settings, "unneeded_temp_files"),
+        "attempt": (settings["execution_settings"], "attempt"),
+        "force_use_threads": (settings["execution_settings"], "use_threads"),
+        "local_groupid": (settings["group_settings"], "local_groupid"),
+    }
+
+
+def _become(dag_api: Any, settings: dict[str, Any], arguments: argparse.Namespace, wait_for_files: Any) -> None:
+    """In a child: put in what is its own, and reset what a fork must not share (`ParsedWorkflow.check` has looked)."""
+    workflow = dag_api.workflow_api._workflow
+    for argument, (where, attribute) in _own_places(dag_api, settings).items():
+        setattr(where, attribute, getattr(arguments, argument))
     workflow.global_resources["_cores"] = arguments.cores
-    workflow.storage_settings.unneeded_temp_files = arguments.unneeded_temp_files
-    settings["execution_settings"].attempt = arguments.attempt
-    settings["execution_settings"].use_threads = arguments.force_use_threads
     settings["execution_settings"].wait_for_files = wait_for_files
-    settings["group_settings"].local_groupid = arguments.local_groupid
     settings["scheduling_settings"].max_jobs_per_timespan = None  # it would start a timer, for one job
-    workflow._async_runners.clear()  # event loops: a child needs one of its own
+    if hasattr(workflow, "_async_runners"):  # event loops, from 9.16 on: a child needs one of its own
+        workflow._async_runners.clear()
     workflow._snakemake_tmp_dir._finalizer.detach()  # the host's; the child would remove it at its end
     workflow._snakemake_tmp_dir = _LateTemporaryDirectory()
     workflow.start_time = datetime.now()

@@ -121,6 +121,10 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> N
 
     def parsed(workflow: ParsedWorkflow) -> Namespace:
         record.stop()
+        try:
+            workflow.check()
+        except UnexpectedSnakemakeError as error:
+            refuse(sock, f"this Snakemake is not as expected: {error}")
         if workflow.uses_storage:
             record.add_doubt("uses storage providers")
         if len(os.listdir("/proc/self/task")) > 1:

@@ -42,6 +42,7 @@ SlurmctldPidFile={folder}/slurmctld.pid
 SlurmctldLogFile={folder}/slurmctld.log
 SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmdSpoolDir={folder}/spool-%n
+TmpFS={folder}/tmp-%n
 SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
@@ -143,6 +144,8 @@ class SlurmCluster:
     def _configure(self) -> None:
         self.folder.chmod(0o755)  # munge's clients have to reach its socket
         (self.folder / "state").mkdir()
+        for node in NODES:
+            (self.folder / f"tmp-{node}").mkdir()  # PMIx has its files there, by job: nodes must not share them
         ports = _free_ports(1 + len(NODES))
         # Slurm pairs host and port lists by position.
         conf = CONF.format(

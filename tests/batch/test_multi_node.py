@@ -31,7 +31,7 @@ PROGRAM = """\
 SNAKEFILE = """
     localrules: compile
     rule all:
-        input: "pi", "steps", "single", "one"
+        input: "pi", "by_srun", "steps", "single", "one"
     rule compile:
         input: "sum.c"
         output: "sum"
@@ -41,6 +41,11 @@ SNAKEFILE = """
         output: "pi"
         resources: tasks=4, nodes=2, mpi="mpirun", mem_mb=500, runtime=3
         shell: "{resources.mpi} -n {resources.tasks} ./{input} > {output}"
+    rule by_srun:
+        input: "sum"
+        output: "by_srun"
+        resources: tasks=4, nodes=2, mpi="srun", mem_mb=500, runtime=3
+        shell: "{resources.mpi} --mpi=pmix --overlap -n {resources.tasks} ./{input} > {output}"
     rule steps:
         output: "steps"
         resources: tasks=6, mpi="srun", mem_mb=500, runtime=3
@@ -74,24 +79,26 @@ POOLS = """
 """
 
 
+@pytest.mark.feature("tasks, nodes, mpi: mpirun and srun with MPI on several nodes", system="slurm")
 def test_mpirun_and_srun_reach_all_nodes_of_the_pilot(workflow: Workflow, slurm: SlurmCluster) -> None:
     if shutil.which("mpicc") is None or shutil.which("mpirun") is None:
         pytest.fail("this test needs OpenMPI (Debian: openmpi-bin libopenmpi-dev)")
     workflow.write(SNAKEFILE).write(PROGRAM, "sum.c").write(POOLS, "pools.yaml")
     workflow.options = ("--daskjq-interface", "lo", "--daskjq-pools", "pools.yaml")
     assert workflow.run("--jobs", "4", "--cores", "2") == 0, workflow.output[-3000:]
-    lines = workflow.read("pi").splitlines()
-    nodes = [line.split()[-1] for line in sorted(lines) if line.startswith("rank ")]
-    assert "4 ranks, sum 10" in lines
-    assert len(set(nodes)) == 2
-    assert sorted(map(nodes.count, set(nodes))) == [2, 2]
+    for launched in ("pi", "by_srun"):
+        lines = workflow.read(launched).splitlines()
+        nodes = [line.split()[-1] for line in lines if line.startswith("rank ")]
+        assert "4 ranks, sum 10" in lines
+        assert len(set(nodes)) == 2
+        assert sorted(map(nodes.count, set(nodes))) == [2, 2]
     assert set(workflow.read("steps").split()) == set(nodes)  # six tasks: more than one node has
     assert len(workflow.read("steps").split()) == 6
     assert workflow.read("single") == "1\n"
     assert "3 ranks, sum 6" in workflow.read("one")
     pilots = {event["pilot"]: event["batch_id"] for event in workflow.journal("pilot_submitted")}
     placed = {event["key"].partition("-")[0]: event["pilot"] for event in workflow.journal("job_placed")}
-    assert placed["pi"] == placed["steps"] != placed["single"] == placed["one"]
+    assert placed["pi"] == placed["by_srun"] == placed["steps"] != placed["single"] == placed["one"]
     (job,) = [job for job in slurm.jobs() if job.job_id == pilots[placed["pi"]]]
     assert job.cpus == 8
     workflow.wait_until(lambda: slurm.queued_or_running() == [])

@@ -54,7 +54,7 @@ def test_a_snakemake_that_fails_is_told() -> None:
 from snakemake_executor_daskjq.worker.rehearsal import rehearse
 def main(argv):
     raise SystemExit(1)
-assert rehearse(main) is False
+assert rehearse(main, takes_cache_path=True) is False
 print("told")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
