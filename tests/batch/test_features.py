@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 import pytest
 
 from ..features.case import Case, parametrize, run_together, selected
+from ..features.deployment import DEPLOYMENT
 from ..features.directives import DIRECTIVES
 from ..features.options import OPTIONS
 from ..features.test_storage import run_stored, stored, verify_stored
@@ -43,6 +44,11 @@ def test_directive(case: Case, together: Callable[[Sequence[Case]], Workflow]) -
 @parametrize(OPTIONS, system="slurm")
 def test_option(case: Case, together: Callable[[Sequence[Case]], Workflow]) -> None:
     case.verify(together(OPTIONS))
+
+
+@parametrize(DEPLOYMENT, system="slurm")
+def test_deployment(case: Case, together: Callable[[Sequence[Case]], Workflow]) -> None:
+    case.verify(together(DEPLOYMENT))
 
 
 @pytest.mark.feature("--shared-fs-usage none", system="slurm")

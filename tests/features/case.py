@@ -21,9 +21,9 @@ class Case:
     targets : what is asked for, beyond the files of `expect`.
     expect : files and their contents.
     check : what else must hold.
-    files : further files that are there before.
+    files : further files that are there before; those with a shebang can be executed.
     options : of `snakemake`.
-    env : variables of `snakemake`.
+    env : variables of `snakemake`; `{folder}` is the workflow's.
     note : for the table.
     """
 
@@ -57,7 +57,9 @@ def run_together(cases: Sequence[Case], workflow: Workflow, *options: str) -> No
         workflow.write(case.rules, f"{case.slug}.smk")
         for name, text in case.files.items():
             workflow.write(text, name)
-        workflow.env |= case.env
+            if text.startswith("#!"):
+                (workflow.folder / name).chmod(0o755)
+        workflow.env |= {name: value.replace("{folder}", str(workflow.folder)) for name, value in case.env.items()}
         options += tuple(case.options)
         lines.append(f"include: {case.slug + '.smk'!r}")
     targets = [name for case in cases for name in (*case.expect, *case.targets)]

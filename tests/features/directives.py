@@ -128,6 +128,18 @@ DIRECTIVES = (
         expect={"script/bash.txt": "hello\n"},
     ),
     Case(
+        "script: R",
+        """
+        rule script_r:
+            output: "script/r.txt"
+            params: word="hello"
+            threads: 1
+            script: "scripts/write.R"
+        """,
+        files={"scripts/write.R": "writeLines(paste(snakemake@params$word, snakemake@rule), snakemake@output[[1]])\n"},
+        expect={"script/r.txt": "hello script_r\n"},
+    ),
+    Case(
         "notebook",
         """
         rule notebook:

@@ -6,6 +6,7 @@ import pytest
 
 from ..workflow import Workflow
 from .case import Case, parametrize, run_together, selected
+from .deployment import DEPLOYMENT
 from .directives import DIRECTIVES
 from .options import OPTIONS
 
@@ -24,6 +25,13 @@ def options(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return workflow
 
 
+@pytest.fixture(scope="module")
+def deployment(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    workflow = Workflow(tmp_path_factory.mktemp("deployment"))
+    run_together(selected(request, DEPLOYMENT), workflow)
+    return workflow
+
+
 @parametrize(DIRECTIVES)
 def test_directive(case: Case, directives: Workflow) -> None:
     case.verify(directives)
@@ -32,3 +40,8 @@ def test_directive(case: Case, directives: Workflow) -> None:
 @parametrize(OPTIONS)
 def test_option(case: Case, options: Workflow) -> None:
     case.verify(options)
+
+
+@parametrize(DEPLOYMENT)
+def test_deployment(case: Case, deployment: Workflow) -> None:
+    case.verify(deployment)

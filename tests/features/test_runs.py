@@ -214,20 +214,6 @@ def test_outputs_come_from_the_cache_in_another_folder(workflow: Workflow) -> No
     assert workflow.read("one/x") == workflow.read("two/x")
 
 
-@feature("envmodules: with --software-deployment-method env-modules")
-def test_environment_modules_are_loaded(workflow: Workflow) -> None:
-    # A fake `module`: real ones are not installed here.
-    workflow.env["BASH_FUNC_module%%"] = '() { echo "$@" >> modules.txt; }'
-    workflow.write("""
-        rule a:
-            output: "x"
-            envmodules: "bio/bwa/1.0", "bio/samtools"
-            shell: "touch {output}"
-    """)
-    assert workflow.run("--jobs", "9", "--software-deployment-method", "env-modules") == 0
-    assert workflow.read("modules.txt") == "purge\nload bio/bwa/1.0 bio/samtools\n"
-
-
 @pytest.mark.parametrize(
     ("directive", "method", "word"),
     [
