@@ -1,4 +1,4 @@
-"""Software that rules bring. Environment modules are real; conda and apptainer, which neither Debian nor PyPI has, fakes.
+"""Software that rules bring. Modules are real; conda and apptainer, which neither Debian nor PyPI has, are fakes.
 
 The fakes answer what Snakemake asks, and record how they were called: what is tested is that jobs in pilots get the
 same options, folders and environments as under any executor.
@@ -20,9 +20,10 @@ case "$1 $2" in
     "clean -y") ;;
     "config --get") echo '{"get": {"channel_priority": "strict"}}' ;;
     "env create")
-        while [ $# -gt 0 ]; do
-            case $1 in --prefix=*) prefix=${1#*=} ;; --prefix) prefix=$2 ;; --file=*) file=${1#*=} ;; --file) file=$2 ;; esac
-            shift
+        for word; do
+            case $word in --prefix=*) prefix=${word#*=} ;; --file=*) file=${word#*=} ;; esac
+            case $before in --prefix) prefix=$word ;; --file) file=$word ;; esac
+            before=$word
         done
         eval "mkdir -p $prefix; cp $file $prefix/made-from" ;;
     *) echo "the fake knows no conda $*" >&2; exit 1 ;;
