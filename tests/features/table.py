@@ -32,7 +32,7 @@ class Collector:
 
     def __init__(self) -> None:
         self.rows: defaultdict[str, Row] = defaultdict(Row)
-        self._cells: dict[str, tuple[str, str, str]] = {}
+        self._cells: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -40,19 +40,18 @@ class Collector:
         config.hook.pytest_deselected(items=without)
         items[:] = [item for item in items if item not in without]
         for item in items:
-            mark = item.get_closest_marker("feature")
-            assert mark is not None
-            system = mark.kwargs.get("system", "local")
-            cell = NO if item.get_closest_marker("xfail") else mark.kwargs.get("cell", YES)
-            self._cells[item.nodeid] = (mark.args[0], system, cell)
-            row = self.rows[mark.args[0]]
-            row.note = row.note or mark.kwargs.get("note", "")
-            row.systems[system] = cell
+            for mark in item.iter_markers("feature"):
+                system = mark.kwargs.get("system", "local")
+                cell = NO if item.get_closest_marker("xfail") else mark.kwargs.get("cell", YES)
+                self._cells[item.nodeid].append((mark.args[0], system))
+                row = self.rows[mark.args[0]]
+                row.note = row.note or mark.kwargs.get("note", "")
+                row.systems[system] = cell
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.failed and report.nodeid in self._cells:
-            feature, system, _ = self._cells[report.nodeid]
-            self.rows[feature].systems[system] = NO
+        if report.failed:
+            for feature, system in self._cells.get(report.nodeid, ()):
+                self.rows[feature].systems[system] = NO
 
 
 def shown(*options: str) -> dict[str, Row]:
