@@ -5,8 +5,9 @@ and its resources as amounts. What must hold: nothing of others is touched. Work
 restarted, no plugin is left at the scheduler, and only the run's own keys are released. Workers stop the run's
 jobs by themselves when nobody renews the run's visit (`worker.visits`).
 
-Does not cover: what other users' tasks take of the same workers. A worker of a kind (cores, memory, resources) that
-was not there at the start is not used.
+What others' tasks use of a worker is looked at every `LOOK_S` and counts as taken; between two looks both may start
+something there. Does not cover: memory that others' tasks use, for they don't say how much. A worker of a kind (cores,
+memory, resources) that was not there at the start is not used.
 """
 
 from __future__ import annotations
@@ -15,28 +16,30 @@ import asyncio
 import contextlib
 import itertools
 import json
+import math
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from distributed import Client
 
 from ..errors import ClusterStartError
+from ..mapping import GPU_NAMES
 from ..model.outcome import End, Outcome
 from ..model.pool import Pool
 from ..worker import visits
-from .fleet import DaskLog, outcome_of
+from .fleet import DaskLog, FleetListener, outcome_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from ..journal import RunFolder
     from ..model.request import Amounts, Launch
-    from .fleet import FleetListener
 
 SYSTEM = "dask"
 LOOK_S = 2.0
 """Between two looks at the scheduler's workers. It tells its guests nothing by itself."""
 
-CONNECT_S = 30.0
 UNLIMITED_MB = 10**9
 """The memory of a worker that states no limit."""
 
@@ -65,7 +68,7 @@ async def _pools(scheduler: str) -> tuple[Pool, ...]:
             system=SYSTEM,
             cores=(amounts := _amounts(alike[0])).pop("cores"),
             mem_mb=amounts.pop("mem_mb"),
-            others=amounts,
+            others=amounts if not (percent := amounts.pop("gpu_percent", 0)) else {**amounts, "gpu": percent // 100},
             min_pilots=len(alike),  # they are there anyway
             max_pilots=len(alike),
         )
@@ -73,13 +76,20 @@ async def _pools(scheduler: str) -> tuple[Pool, ...]:
     )
 
 
+class GuestListener(FleetListener, Protocol):
+    """Who wants to know of workers that others use, too."""
+
+    def pilot_shared(self, pilot: str, others: Amounts) -> None: ...
+
+
 class Guest:
     """Futures on the workers of a foreign scheduler. The same methods as `Fleet`."""
 
     dashboard_link = None
 
-    def __init__(self, scheduler: str, folder: RunFolder, listener: FleetListener) -> None:
+    def __init__(self, scheduler: str, lease_s: float, folder: RunFolder, listener: GuestListener) -> None:
         self._scheduler = scheduler
+        self._lease_s = lease_s
         self._folder = folder
         self._listener = listener
         self._run = uuid.uuid4().hex
@@ -89,6 +99,7 @@ class Guest:
         self._pilots: dict[str, str] = {}  # by their worker's address
         self._gone: dict[str, asyncio.Future[None]] = {}
         self._refused: set[str] = set()
+        self._others: dict[str, Amounts] = {}  # what others use, by address
         self._client: Any = None
 
     async def start(self) -> None:
@@ -120,10 +131,10 @@ class Guest:
             visits.run_job,
             launch,
             self._run,
-            key=f"daskjq-{self._run}-{launch.key}#{next(self._serial)}",
+            key=f"{visits.KEY}{self._run}-{launch.key}#{next(self._serial)}",
             workers=[address],
             allow_other_workers=False,
-            resources={name: amount for name, amount in amounts.items() if name in declared} or None,
+            resources=_declared_share(declared, amounts) or None,
             retries=0,
             pure=False,
         )
@@ -153,11 +164,13 @@ class Guest:
             self._gone.pop(address).set_result(None)
             if pilot := self._pilots.pop(address, None):
                 self._listener.pilot_disconnected(pilot)
-        answers = await self._on_workers(visits.renew, self._run)
+        answers = await self._on_workers(visits.renew, self._run, self._lease_s)
         for address, answer in answers.items():
             if isinstance(answer, Exception):
                 self._refused.add(address)
-            elif address not in self._gone:
+                continue
+            self._others[address] = _used(*answer)
+            if address not in self._gone:
                 self._gone[address] = asyncio.get_running_loop().create_future()
         if not self._gone and self._refused:
             raise ClusterStartError(
@@ -165,6 +178,8 @@ class Guest:
                 "Their environment needs snakemake-executor-plugin-daskjq, as this one has it."
             )
         self._settle()
+        for address, pilot in self._pilots.items():
+            self._listener.pilot_shared(pilot, self._others[address])
 
     async def _on_workers(self, function: Any, *arguments: Any) -> dict[str, Any]:
         addresses = [address for address in self._workers if address not in self._refused]
@@ -182,6 +197,7 @@ class Guest:
                     del self._asked[pilot]
                     self._pilots[address] = pilot
                     self._listener.pilot_connected(pilot, address, worker["host"])
+                    self._listener.pilot_shared(pilot, self._others[address])
                     break
 
 
@@ -189,7 +205,7 @@ async def _connect(scheduler: str) -> Any:
     """A client of the scheduler at an address, or of the one that a scheduler file names."""
     where = {"scheduler_file": scheduler} if Path(scheduler).is_file() else {"address": scheduler}
     try:
-        return await Client(**where, asynchronous=True, set_as_default=False, name="daskjq", timeout=CONNECT_S)
+        return await Client(**where, asynchronous=True, set_as_default=False, name="daskjq")
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise ClusterStartError(
             f"The Dask scheduler {scheduler} (--daskjq-scheduler) does not answer: {error}. It has to be an address "
@@ -207,11 +223,43 @@ async def _workers(client: Any) -> dict[str, dict[str, Any]]:
 def _amounts(worker: dict[str, Any]) -> Amounts:
     """What a worker offers: what it declares as resources, else its threads and its memory limit.
 
-    >>> _amounts({"nthreads": 2, "memory_limit": 4_000_000_000, "resources": {"licenses": 3.0}})
-    {'cores': 2, 'mem_mb': 4000, 'licenses': 3}
+    >>> _amounts({"nthreads": 2, "memory_limit": 4_000_000_000, "resources": {"licenses": 3.0, "GPU": 1}})
+    {'cores': 2, 'mem_mb': 4000, 'licenses': 3, 'gpu_percent': 100}
     """
     amounts = {"cores": worker["nthreads"], "mem_mb": int(worker["memory_limit"] or 0) // MB or UNLIMITED_MB}
-    return amounts | {name: int(amount) for name, amount in worker["resources"].items()}
+    return amounts | {_own_name(name): int(amount) * _factor(name) for name, amount in worker["resources"].items()}
+
+
+def _declared_share(declared: Iterable[str], amounts: Amounts) -> dict[str, float]:
+    """A job's amounts as resources of a worker, by the names that the worker has for them.
+
+    >>> _declared_share(["GPU", "licenses"], {"cores": 1, "gpu_percent": 50})
+    {'GPU': 0.5}
+    """
+    asked = {name: amounts.get(_own_name(name), 0) / _factor(name) for name in declared}
+    return {name: amount for name, amount in asked.items() if amount}
+
+
+def _used(guests: Amounts, tasks: Mapping[str, float]) -> Amounts:
+    """What others use of a worker, from what `visits.renew` returns; parts count as whole.
+
+    >>> _used({"cores": 2}, {"threads": 1, "GPU": 0.5})
+    {'cores': 3, 'gpu_percent': 50}
+    """
+    used = dict(guests)
+    for name, amount in tasks.items():
+        own = "cores" if name == "threads" else _own_name(name)
+        used[own] = used.get(own, 0) + math.ceil(amount * _factor(name))
+    return used
+
+
+def _own_name(name: str) -> str:
+    """What a resource of a worker is called here: Dask's documentation has GPU, other names are Snakemake's."""
+    return "gpu_percent" if name.lower() in GPU_NAMES else name
+
+
+def _factor(name: str) -> int:
+    return 100 if name.lower() in GPU_NAMES else 1
 
 
 def _kind(worker: dict[str, Any]) -> str:

@@ -295,6 +295,12 @@ class Roster(Generic[Fleet]):
             self._reporter.tell(f"Pilot {pilot} runs on {host}. {self._count()}")
         self._rounds.want_round()
 
+    def pilot_shared(self, pilot: str, others: Amounts) -> None:
+        """Others use so much of it now (`guest`)."""
+        room = self.pilots[pilot].room
+        if room is not None and self.ledger.occupy(room, others):
+            self._rounds.want_round()
+
     def pilot_disconnected(self, pilot: str) -> None:
         known = self.pilots.get(pilot)
         if known is None or known.state is not PilotState.RUNNING or self._closing:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..model.pool import Pool
     from ..model.request import Launch, Outlook, Request
     from ..settings import Config
-    from .fleet import FleetListener
+    from .guest import GuestListener
     from .roster import Reporter
 
 CANCEL_GRACE_S = 5.0
@@ -112,9 +112,9 @@ class ClusterService:
         else:  # Dask leaves some behind when connections break
             loop.default_exception_handler(context)
 
-    def _open_fleet(self, listener: FleetListener) -> Fleet | Guest:
+    def _open_fleet(self, listener: GuestListener) -> Fleet | Guest:
         if self._config.scheduler is not None:
-            return Guest(self._config.scheduler, self._folder, listener)
+            return Guest(self._config.scheduler, self._config.lease_s, self._folder, listener)
         return Fleet(self._config, self._folder, listener)
 
     async def _serve(self) -> None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from .queue import Group
 
 
+OTHERS = ""
+"""The key under which a room's bookings have what is not the run's own: no job has it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """A pilot is kept for the next job of `group`: others start there only if they don't delay it.
@@ -149,6 +153,26 @@ class Ledger:
             self._change(room, amounts, 1)
             if room.pilot in self._rooms:
                 self._gained[room.pilot] = room
+
+    def occupy(self, room: Room, others: Amounts) -> bool:
+        """Set aside what others use of the pilot now, as far as it is free; False if that is as before.
+
+        >>> ledger, room = Ledger(), Room("workers-1", "workers", {"cores": 4})
+        >>> ledger.add(room)
+        >>> [(ledger.occupy(room, {"cores": cores}), room.free["cores"]) for cores in (3, 3, 9, 0)]
+        [(True, 1), (False, 1), (True, 0), (True, 4)]
+        """
+        _, before = room.bookings.get(OTHERS, (0.0, {}))
+        left = {name: free + before.get(name, 0) for name, free in room.free.items()}
+        held = {name: min(amount, left.get(name, 0)) for name, amount in others.items()}
+        held = {name: amount for name, amount in held.items() if amount}
+        if held == before:
+            return False
+        self.give_back(room, OTHERS)
+        if held:
+            room.bookings[OTHERS] = (math.inf, held)
+            self._change(room, held, -1)
+        return True
 
     def pass_on(self, room: Room, key: str, to: str, ends_at: float) -> None:
         """What job `key` held is job `to`'s from now on; both ask for the same."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from distributed import Client, LocalCluster
 from distributed.security import Security
@@ -40,6 +41,14 @@ def somebody() -> Iterator[Any]:
 def pids(client: Any) -> dict[str, int]:
     found: dict[str, int] = client.run(os.getpid)
     return found
+
+
+def in_folder(process: psutil.Process, folder: Path) -> bool:
+    """Whether it is of a job: those have the workers' environment, and the workflow's working directory."""
+    try:
+        return process.cwd() == str(folder)
+    except psutil.Error:
+        return False
 
 
 async def until(path: str) -> str:
@@ -129,3 +138,61 @@ def test_a_scheduler_with_tls(workflow: Workflow) -> None:
         assert workflow.run("--jobs", "9", "--daskjq-scheduler", cluster.scheduler_address) == 0, workflow.output[
             -3000:
         ]
+
+
+@feature("--daskjq-scheduler: what others' tasks use now is left to them; GPUs that workers declare")
+def test_jobs_take_what_others_leave(workflow: Workflow) -> None:
+    """A worker of 4 threads and 2 GPUs, of which somebody's tasks hold two and one until the end."""
+    workflow.write("""
+        rule all:
+            input: expand("gpu{i}", i=range(3)), expand("cores{i}", i=range(3))
+        rule gpu:
+            output: "gpu{i}"
+            resources: gpu=1
+            shell: "sleep 0.5; touch {output}"
+        rule cores:
+            output: "cores{i}"
+            threads: 2
+            shell: "sleep 0.5; touch {output}"
+    """)
+    with (
+        LocalCluster(
+            n_workers=1,
+            threads_per_worker=4,
+            resources={"GPU": 2},
+            host="127.0.0.1",
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        enough = str(workflow.folder / "enough")
+        others = [client.submit(until, enough, key=f"others-{gpus}", resources={"GPU": gpus}) for gpus in (0, 1)]
+        while set(client.run(lambda dask_worker: len(dask_worker.state.executing)).values()) != {2}:
+            time.sleep(0.05)
+        assert workflow.run("--jobs", "9", "--daskjq-scheduler", client.scheduler.address) == 0, workflow.output[-3000:]
+        # Two cores and a GPU are left: never two jobs at a time are on the worker, be it only to wait there.
+        happened = [event["event"] for event in workflow.journal("job_placed", "job_ended")]
+        assert happened == ["job_placed", "job_ended"] * 6
+        (workflow.folder / "enough").touch()
+        assert [task.result(10) for task in others] == ["others' result"] * 2
+        (started,) = workflow.journal("run_started")
+        assert [pool["others"] for pool in started["pools"].values()] == [{"gpu": 2}]
+
+
+@feature("--daskjq-scheduler: kill -9 of Snakemake")
+def test_a_killed_run_leaves_no_job_on_anothers_workers(workflow: Workflow, somebody: Any) -> None:
+    before = pids(somebody)
+    others = somebody.submit(until, str(workflow.folder / "go"), key="others")
+    workflow.write(SLOW)
+    process = workflow.start("--jobs", "9", "--daskjq-scheduler", somebody.scheduler.address, "--daskjq-lease", "10s")
+    workflow.wait_until(lambda: list(workflow.folder.glob("pid*")))
+    process.kill()
+    killed_at = time.monotonic()
+    process.wait()
+    while left := [process for process in psutil.process_iter() if in_folder(process, workflow.folder)]:
+        assert time.monotonic() < killed_at + 10 + 2 + 5 + 2, left  # lease, the time between two looks, grace
+        time.sleep(0.05)
+    assert set(somebody.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.tasks))) == {"others"}
+    (workflow.folder / "go").touch()
+    assert others.result(10) == "others' result"
+    assert pids(somebody) == before
