@@ -113,6 +113,15 @@ def environment_value(pid: int, name: str) -> str | None:
     return None
 
 
+def is_snakemake(pid: int) -> bool:
+    """Whether a process was started as `python -m snakemake`."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"\0-m\0snakemake\0" in file.read()
+    except OSError:
+        return False
+
+
 Measure: TypeAlias = "Callable[[int], float]"
 
 

@@ -26,7 +26,7 @@ CPU_SHARE = 0.02
 """Samples that take long (many processes, large maps) become rarer, down to one in `LONGEST_INTERVAL_S`."""
 
 SNAKEMAKE_MB = 200.0
-"""The job's own Snakemake process counts only beyond this: rules are written without it in mind."""
+"""A Snakemake process of the job counts only beyond this: rules are written without it in mind."""
 
 KILL_AFTER_S = 2.0
 """Between TERM and KILL for a job that went over a limit."""
@@ -70,15 +70,17 @@ class Usage:
 
 def usage(pid: int, others: Sequence[int], mem_mb: float | None) -> Usage:
     """What the job's own process `pid` and its `others` use, as exactly as `mem_mb` needs it."""
-    found = _usage(pid, others, processes.resident_mb)
+    found = _usage((pid,), others, processes.resident_mb)
     if mem_mb is not None and found.counted_mb > mem_mb:
-        found = _usage(pid, others, processes.proportional_mb)
+        # The one that deploys sources before the job, and those of members of a group, are not the rule's either.
+        own = (pid, *filter(processes.is_snakemake, others))
+        found = _usage(own, [other for other in others if other not in own], processes.proportional_mb)
     return found
 
 
-def _usage(pid: int, others: Sequence[int], measure: processes.Measure) -> Usage:
-    own_mb, others_mb = measure(pid), sum(map(measure, others))
-    return Usage(own_mb + others_mb, max(0.0, own_mb - SNAKEMAKE_MB) + others_mb)
+def _usage(own: Sequence[int], others: Sequence[int], measure: processes.Measure) -> Usage:
+    own_mb, others_mb = list(map(measure, own)), sum(map(measure, others))
+    return Usage(sum(own_mb) + others_mb, sum(max(0.0, mb - SNAKEMAKE_MB) for mb in own_mb) + others_mb)
 
 
 def next_interval_s(cost_s: float) -> float:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import snakemake.common.tests
 
 from snakemake_executor_daskjq.settings import ExecutorSettings
 
+from ..integration.test_snakemake_suite import S3
+from ..s3 import s3_server
 from .slurm import SlurmCluster
 
 
-@pytest.mark.feature("snakemake.common.tests, which use SnakemakeApi", system="slurm")
-class TestSlurm(snakemake.common.tests.TestWorkflowsLocalStorageBase):
-    __test__ = True
+class OnSlurm:
+    """What all of Snakemake's classes are told here."""
 
     @pytest.fixture(autouse=True)
     def _on_the_test_cluster(self, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,3 +27,24 @@ class TestSlurm(snakemake.common.tests.TestWorkflowsLocalStorageBase):
 
     def get_executor_settings(self) -> ExecutorSettings:
         return ExecutorSettings(system="slurm", interface="lo", cores=4, memory="3GB", walltime="10m")
+
+
+@pytest.mark.feature("snakemake.common.tests, which use SnakemakeApi", system="slurm")
+class TestSlurm(OnSlurm, snakemake.common.tests.TestWorkflowsLocalStorageBase):
+    __test__ = True
+
+
+@pytest.mark.feature(S3, system="slurm")
+class TestSlurmS3(OnSlurm, snakemake.common.tests.TestWorkflowsMinioPlayStorageBase):
+    __test__ = True
+
+    @pytest.fixture(autouse=True)
+    def _server(self) -> Iterator[None]:
+        with s3_server():
+            yield
+
+
+@pytest.mark.feature("snakemake.common.tests with storage in S3, nothing shared", system="slurm")
+class TestSlurmS3WithoutSharedFiles(TestSlurmS3):
+    def get_assume_shared_fs(self) -> bool:
+        return False

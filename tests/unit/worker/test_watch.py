@@ -67,3 +67,24 @@ def test_without_a_control_group_of_ours_it_is_the_machines(tmp_path: Path) -> N
         int(line.split()[1]) for line in Path("/proc/vmstat").read_text().splitlines() if line.startswith("oom_kill ")
     )
     assert OomKills(str(tmp_path / "none"), str(tmp_path)).count() == expected
+
+
+def test_each_snakemake_of_a_job_counts_only_beyond_its_allowance(tmp_path: Path) -> None:
+    (tmp_path / "snakemake.py").write_text(
+        HUNGRY.replace("os.fork() == 0", "False").replace("200_000_000", "50_000_000")
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with (
+        subprocess.Popen(
+            [sys.executable, "-m", "snakemake", "x"], stdout=subprocess.PIPE, env=environment
+        ) as snakemake,
+        subprocess.Popen([sys.executable, str(tmp_path / "snakemake.py")], stdout=subprocess.PIPE) as other,
+    ):
+        for process in (snakemake, other):
+            assert process.stdout is not None
+            process.stdout.readline()
+        used = watch.usage(os.getpid(), [snakemake.pid, other.pid], mem_mb=1)
+        snakemake.kill()
+        other.kill()
+    assert used.total_mb > 100
+    assert 50 < used.counted_mb < 75
