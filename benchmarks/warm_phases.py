@@ -25,6 +25,7 @@ from snakemake_executor_daskjq.worker import warm
 from snakemake_executor_daskjq.worker.client import start_frame
 from snakemake_executor_daskjq.worker.contexts import opening
 from snakemake_executor_daskjq.worker.frames import HEADER, Frame, body_length, decode, encode
+from snakemake_executor_daskjq.worker.snakemake_internals import ParsedWorkflow
 
 SNAKEFILE = """
 rule a:
@@ -50,7 +51,7 @@ ARGUMENTS = (
 PHASES = (
     ("forked", "fork"),
     ("execute", "become the job: session, signals, log, arguments"),
-    ("_build_dag", "prepare: DAG object, metadata folders"),
+    ("_build_dag", "begin: the first log record, the empty DAG of its rule"),
     ("scheduler", "build the DAG of one job"),
     ("run_jobs", "schedule: evaluate resources, select"),
     ("run_wrapper", "start: job's record, metadata, thread"),
@@ -97,12 +98,13 @@ def host() -> None:
                 print(json.dumps({"marks": marks, "shell_s": usage_s(children)}), file=file)
         end(status)
 
-    def freeze() -> None:
+    def prepare_to_fork() -> None:
         import snakemake.executors.local as local
         import snakemake.scheduling.job_scheduler as scheduler
         import snakemake.workflow as workflow
 
-        workflow.Workflow.execute = marked(workflow.Workflow.execute, "execute", "executed")
+        ParsedWorkflow.become = marked(ParsedWorkflow.become, after="execute")  # type: ignore[method-assign]
+        scheduler.JobScheduler.schedule = marked(scheduler.JobScheduler.schedule, after="executed")
         workflow.Workflow._build_dag = marked(workflow.Workflow._build_dag, "_build_dag")
         scheduler.JobScheduler.__init__ = marked(scheduler.JobScheduler.__init__, "scheduler")
         scheduler.JobScheduler.run = marked(scheduler.JobScheduler.run, "run_jobs")
@@ -110,7 +112,7 @@ def host() -> None:
         warm.WarmHost._in_child = marked(warm.WarmHost._in_child, "forked")  # type: ignore[method-assign]
         unmarked()
 
-    unmarked, warm.freeze = warm.freeze, freeze
+    unmarked, warm.prepare_to_fork = warm.prepare_to_fork, prepare_to_fork
     os._exit = write_and_end  # type: ignore[assignment]
     warm.main()
 

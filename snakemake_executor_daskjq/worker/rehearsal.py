@@ -1,8 +1,8 @@
 """A rehearsal: a warm host runs a small job of its own several times, and puts everything back.
 
 Python makes code fast that has run some times, and keeps what it has looked up, in the memory of the code. A child
-would do that anew in each job, and copy the pages for it. The rehearsal is a test too: where Snakemake can't run
-it, nothing is forked from this process.
+would do that anew in each job, and copy the pages for it. The first round finds out which code jobs run. The
+rehearsal is a test too: where Snakemake can't run it, nothing is forked from this process.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ import threading
 import warnings
 from typing import TYPE_CHECKING
 
+from .copy_on_write import gather_code
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from types import CodeType, FrameType
 
 ROUNDS = 8
 """After so many calls Python 3.11 specializes the code of a function."""
@@ -41,7 +44,7 @@ _ARGUMENTS = (
 
 
 def rehearse(main: Callable[[Sequence[str]], None], *, takes_cache_path: bool) -> bool:
-    """Run `main` with the arguments of a small job `ROUNDS` times; False if it did not succeed each time.
+    """Run `main` with the arguments of a small job some times; False if it did not succeed each time.
 
     `takes_cache_path`: whether this Snakemake has the option (from 9.14 on); an older one has the user's own cache,
     which these jobs put nothing into. Raises OSError where there is no room for its files.
@@ -52,10 +55,35 @@ def rehearse(main: Callable[[Sequence[str]], None], *, takes_cache_path: bool) -
             with open(name, "w", encoding="utf-8") as file:
                 file.write(text)
         cache = ["--runtime-source-cache-path", f"{folder}/cache"] if takes_cache_path else []
-        for i in range(ROUNDS):
+
+        def play(i: int) -> None:
             with contextlib.suppress(SystemExit):
                 main([*cache, *_ARGUMENTS, f"daskjq_rehearsal:i={i}"])
-        return len(os.listdir("out")) == ROUNDS if os.path.isdir("out") else False
+
+        with _called() as codes:
+            play(0)
+        gather_code(codes.values())
+        for i in range(1, ROUNDS + 1):
+            play(i)
+        return len(os.listdir("out")) == ROUNDS + 1 if os.path.isdir("out") else False
+
+
+@contextlib.contextmanager
+def _called() -> Iterator[dict[int, CodeType]]:
+    """Gathers the code of all Python functions that are called, in all threads."""
+    found: dict[int, CodeType] = {}
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            found[id(frame.f_code)] = frame.f_code
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import threading
 import uuid
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,13 @@ SHELL_STATE = ("_process_args", "_process_prefix", "_process_suffix", "_processe
 """What `snakemake.shell.shell` keeps for the process."""
 
 
+PREPARED_NAMES = ("_dag", "_persistence", "iocache")
+"""What `Workflow._prepare_dag` sets."""
+
+MAX_PREPARED = 200
+"""So many rules at most get their empty DAG from the host."""
+
+
 class UnexpectedSnakemakeError(Exception):
     """This version of Snakemake is not as this module expects; jobs start colder."""
 
@@ -62,7 +70,6 @@ class Snakemake:
         try:
             import platform
 
-            import snakemake.api
             import snakemake.cli
             import snakemake.dag
             import snakemake.executors.local
@@ -72,7 +79,6 @@ class Snakemake:
             from snakemake.shell import shell
 
             self._cli = snakemake.cli
-            self._api = snakemake.api
             self._workflow_class = snakemake.workflow.Workflow
             self._workflow_globals = vars(snakemake.workflow)
             self._shell = shell
@@ -89,7 +95,7 @@ class Snakemake:
                 importlib.import_module(module)
         missing = JOB_OPTIONS - {action.dest for action in actions}
         missing |= {name for name in SHELL_STATE if not hasattr(shell, name)}
-        missing |= {"execute_workflow"} - vars(snakemake.api.DAGApi).keys()
+        missing |= {"execute", "_prepare_dag"} - vars(snakemake.workflow.Workflow).keys()
         if missing:
             raise UnexpectedSnakemakeError(f"no {', '.join(sorted(missing))}")
         platform.platform()  # it starts `uname`, once; Snakemake asks for it at each start
@@ -142,15 +148,16 @@ class Snakemake:
 
         What it returns are the child's own arguments; the child goes on with them.
         """
-        execute = self._api.DAGApi.execute_workflow
+        execute = self._workflow_class.execute
 
-        def step_in(dag_api: Any, **settings: Any) -> Any:
-            self._api.DAGApi.execute_workflow = execute
-            arguments = serve(ParsedWorkflow(dag_api, settings))
-            _become(dag_api, settings, arguments, self._cli.parse_wait_for_files(arguments))
-            return execute(dag_api, **settings)
+        def step_in(workflow: Any, **options: Any) -> Any:
+            self._workflow_class.execute = execute
+            parsed = ParsedWorkflow(workflow)
+            arguments = serve(parsed)
+            parsed.become(arguments, self._cli.parse_wait_for_files(arguments))
+            return execute(workflow, **options)
 
-        self._api.DAGApi.execute_workflow = step_in
+        self._workflow_class.execute = step_in
         self.main(argv)
 
     def watch_cores(self, used: Callable[[], None]) -> None:
@@ -167,23 +174,23 @@ class Snakemake:
 class ParsedWorkflow:
     """A workflow between its parse and its execution."""
 
-    def __init__(self, dag_api: Any, settings: dict[str, Any]) -> None:
-        self._workflow = dag_api.workflow_api._workflow
-        self._dag_api = dag_api
-        self._settings = settings
+    def __init__(self, workflow: Any) -> None:
+        self._workflow = workflow
+        self._prepared: dict[tuple[Any, ...], _Prepared] = {}
 
     def check(self) -> None:
-        """Raises UnexpectedSnakemakeError unless all that `_become` changes is there: a child could not go back."""
+        """Raises UnexpectedSnakemakeError unless all that `become` changes is there: a child could not go back."""
+        workflow = self._workflow
         try:
             for where, attribute in (
-                *_own_places(self._dag_api, self._settings).values(),
-                (self._settings["execution_settings"], "wait_for_files"),
-                (self._settings["scheduling_settings"], "max_jobs_per_timespan"),
-                (self._workflow.storage_registry, "_storages"),
-                (self._workflow._snakemake_tmp_dir, "_finalizer"),
+                *_own_places(workflow).values(),
+                (workflow.execution_settings, "wait_for_files"),
+                (workflow.scheduling_settings, "max_jobs_per_timespan"),
+                (workflow.storage_registry, "_storages"),
+                (workflow._snakemake_tmp_dir, "_finalizer"),
             ):
                 getattr(where, attribute)
-            if "_cores" not in self._workflow.global_resources:
+            if "_cores" not in workflow.global_resources:
                 raise KeyError("_cores")
         except (AttributeError, KeyError) as error:
             raise UnexpectedSnakemakeError(str(error)) from error
@@ -202,6 +209,94 @@ class ParsedWorkflow:
         header = getattr(self._workflow, "info_header", {})  # older versions have none
         if {"datetime", "cmd", "workflow_id"} <= header.keys():
             type(self._workflow).info_header = property(lambda workflow: header | _own_header(workflow))
+
+    def prepare_for(self, arguments: argparse.Namespace) -> None:
+        """Work out for all jobs of the same rule what would be the same in each: their empty DAG and its folders.
+
+        Where that fails, the child does it, and shows why.
+        """
+        workflow = self._workflow
+        key = _rules_of(arguments)
+        if key in self._prepared or len(self._prepared) == MAX_PREPARED:
+            return
+        workflow.dag_settings.target_jobs = arguments.target_jobs
+        workflow.dag_settings.allowed_rules = arguments.allowed_rules
+        options = {
+            "forceall": workflow.dag_settings.forceall,
+            "ignore_incomplete": workflow.execution_settings.ignore_incomplete,
+            "lock_warn_only": workflow.dryrun,
+            "nolock": not workflow.execution_settings.lock,
+            "shadow_prefix": workflow.execution_settings.shadow_prefix,
+        }
+        with contextlib.suppress(Exception):
+            if not _has_shared_records(workflow):
+                return
+            workflow._prepare_dag(**options)
+            results = {name: getattr(workflow, name) for name in PREPARED_NAMES}
+            self._prepared[key] = _Prepared(options, results)
+
+    def become(self, arguments: argparse.Namespace, wait_for_files: Any) -> None:
+        """In a child: put in what is its own, and reset what a fork must not share (`check` has looked)."""
+        workflow = self._workflow
+        for argument, (where, attribute) in _own_places(workflow).items():
+            setattr(where, attribute, getattr(arguments, argument))
+        workflow.global_resources["_cores"] = arguments.cores
+        workflow.execution_settings.wait_for_files = wait_for_files
+        workflow.scheduling_settings.max_jobs_per_timespan = None  # it would start a timer, for one job
+        if hasattr(workflow, "_async_runners"):  # event loops, from 9.16 on: a child needs one of its own
+            workflow._async_runners.clear()
+        workflow._snakemake_tmp_dir._finalizer.detach()  # the host's; the child would remove it at its end
+        workflow._snakemake_tmp_dir = _LateTemporaryDirectory()
+        workflow.start_time = datetime.now()
+        if prepared := self._prepared.get(_rules_of(arguments)):
+            prepare_dag = workflow._prepare_dag
+
+            def put_in(**options: Any) -> None:
+                if options == prepared.options:
+                    vars(workflow).update(prepared.results)
+                else:
+                    prepare_dag(**options)
+
+            workflow._prepare_dag = put_in
+        reset_after_fork()
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What `Workflow._prepare_dag` leaves behind, and what it was called with."""
+
+    options: dict[str, Any]
+    results: dict[str, Any]
+
+
+def _rules_of(arguments: argparse.Namespace) -> tuple[Any, ...]:
+    """What an empty DAG depends on."""
+    return frozenset(arguments.allowed_rules or ()), frozenset(spec.rulename for spec in arguments.target_jobs)
+
+
+def _own_places(workflow: Any) -> dict[str, tuple[Any, str]]:
+    """Where Snakemake keeps the arguments that differ between two jobs: the object, and its attribute."""
+    return {
+        "target_jobs": (workflow.dag_settings, "target_jobs"),
+        "allowed_rules": (workflow.dag_settings, "allowed_rules"),
+        "cores": (workflow.resource_settings, "cores"),
+        "unneeded_temp_files": (workflow.storage_settings, "unneeded_temp_files"),
+        "attempt": (workflow.execution_settings, "attempt"),
+        "force_use_threads": (workflow.execution_settings, "use_threads"),
+        "local_groupid": (workflow.group_settings, "local_groupid"),
+    }
+
+
+def _has_shared_records(workflow: Any) -> bool:
+    """True if the records of all jobs lie in the same plain folder, and no output cache is looked for."""
+    from snakemake.settings.types import SharedFSUsage
+
+    backend = getattr(workflow.workflow_settings, "persistence_backend", None)  # older versions have files only
+    return (
+        workflow.workflow_settings.cache is None
+        and getattr(backend, "name", "FILE") == "FILE"
+        and SharedFSUsage.PERSISTENCE in workflow.storage_settings.shared_fs_usage
+    )
 
 
 class _LateTemporaryDirectory:
@@ -225,36 +320,6 @@ def _own_header(workflow: Any) -> dict[str, Any]:
     """What differs between two jobs in `Workflow.info_header`, as it is there."""
     started = workflow.start_time.strftime("%Y-%m-%d %H:%M:%S")
     return {"datetime": started, "cmd": " ".join(sys.argv), "workflow_id": uuid.uuid4()}
-
-
-def _own_places(dag_api: Any, settings: dict[str, Any]) -> dict[str, tuple[Any, str]]:
-    """Where Snakemake keeps the arguments that differ between two jobs: the object, and its attribute."""
-    workflow = dag_api.workflow_api._workflow
-    return {
-        "target_jobs": (dag_api.dag_settings, "target_jobs"),
-        "allowed_rules": (dag_api.dag_settings, "allowed_rules"),
-        "cores": (workflow.resource_settings, "cores"),
-        "unneeded_temp_files": (workflow.storage_settings, "unneeded_temp_files"),
-        "attempt": (settings["execution_settings"], "attempt"),
-        "force_use_threads": (settings["execution_settings"], "use_threads"),
-        "local_groupid": (settings["group_settings"], "local_groupid"),
-    }
-
-
-def _become(dag_api: Any, settings: dict[str, Any], arguments: argparse.Namespace, wait_for_files: Any) -> None:
-    """In a child: put in what is its own, and reset what a fork must not share (`ParsedWorkflow.check` has looked)."""
-    workflow = dag_api.workflow_api._workflow
-    for argument, (where, attribute) in _own_places(dag_api, settings).items():
-        setattr(where, attribute, getattr(arguments, argument))
-    workflow.global_resources["_cores"] = arguments.cores
-    settings["execution_settings"].wait_for_files = wait_for_files
-    settings["scheduling_settings"].max_jobs_per_timespan = None  # it would start a timer, for one job
-    if hasattr(workflow, "_async_runners"):  # event loops, from 9.16 on: a child needs one of its own
-        workflow._async_runners.clear()
-    workflow._snakemake_tmp_dir._finalizer.detach()  # the host's; the child would remove it at its end
-    workflow._snakemake_tmp_dir = _LateTemporaryDirectory()
-    workflow.start_time = datetime.now()
-    reset_after_fork()
 
 
 def reset_after_fork() -> None:

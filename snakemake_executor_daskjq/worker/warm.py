@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import gc
 import os
 import signal
 import socket
@@ -23,6 +22,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import processes
+from .copy_on_write import prepare_to_fork
 from .frames import HEADER, Frame, body_length, decode, encode
 from .host import Host, enter_job, not_started
 from .parse_record import ParseRecord
@@ -97,7 +97,7 @@ def serve(sock: socket.socket) -> None:
     except UnexpectedSnakemakeError as error:
         refuse(sock, f"this Snakemake is not as expected: {error}")
     if opening["level"] == "import":
-        freeze()
+        prepare_to_fork()
         try:
             WarmHost(sock).run()
         except _InChild as child:
@@ -110,16 +110,21 @@ def serve(sock: socket.socket) -> None:
 def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> None:
     """Parse the Snakefile as the first job would, and serve from there."""
     record = ParseRecord()
+    workflow: ParsedWorkflow
 
     def prepare(frame: Frame) -> Namespace:
         if change := record.change():
             raise StaleError(change)
         try:
-            return snakemake.job_arguments(frame["job_argv"])
+            arguments = snakemake.job_arguments(frame["job_argv"])
         except UnexpectedSnakemakeError as error:
             raise StaleError(str(error)) from error
+        workflow.prepare_for(arguments)
+        return arguments
 
-    def parsed(workflow: ParsedWorkflow) -> Namespace:
+    def parsed(parsed_workflow: ParsedWorkflow) -> Namespace:
+        nonlocal workflow
+        workflow = parsed_workflow
         record.stop()
         try:
             workflow.check()
@@ -133,7 +138,7 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> N
             workflow.close()
             refuse(sock, f"the Snakefile {record.doubt}")
         workflow.prepare()
-        freeze()
+        prepare_to_fork()
         try:
             WarmHost(sock, prepare).run()
         except _InChild as child:
@@ -158,15 +163,6 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> N
 def refuse(sock: socket.socket, why: str) -> NoReturn:
     sock.sendall(encode({"op": "refused", "why": why}))
     os._exit(0)
-
-
-def freeze() -> None:
-    """Before children are forked: no garbage to collect in them, and nothing in buffers that they would repeat."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    gc.collect()
-    gc.freeze()
-    processes.use_huge_pages()
 
 
 def _first_frame(sock: socket.socket) -> Frame:

@@ -11,7 +11,7 @@ from ..workflow import Workflow
 CHANGED = """
     import sys
     if "snakemake_executor_daskjq.worker.warm" in sys.orig_argv:
-        import snakemake.api, snakemake.workflow, tempfile, types
+        import snakemake.workflow, tempfile, types
         class TemporaryDirectory:
             def __init__(self, **options):
                 self._folder = tempfile.TemporaryDirectory(**options)
@@ -34,10 +34,10 @@ CHANGED = """
             id="found after the parse",
         ),
         pytest.param(
-            "snakemake.api.DAGApi.run = snakemake.api.DAGApi.__dict__['execute_workflow'];"
-            "del snakemake.api.DAGApi.execute_workflow",
+            "snakemake.workflow.Workflow._prepare = snakemake.workflow.Workflow._prepare_dag;"
+            "del snakemake.workflow.Workflow._prepare_dag",
             "off",
-            "this Snakemake is not as expected: no execute_workflow",
+            "this Snakemake is not as expected: no _prepare_dag",
             id="found at the start",
         ),
     ],
