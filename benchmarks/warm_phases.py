@@ -20,6 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from snakemake_executor_daskjq.model.request import Launch, WarmStart
 from snakemake_executor_daskjq.worker import warm
 from snakemake_executor_daskjq.worker.client import start_frame
@@ -117,8 +119,8 @@ def host() -> None:
     warm.main()
 
 
-def run(jobs: int) -> list[dict[str, float]]:
-    """For each job the CPU seconds and page faults of each phase."""
+def run(jobs: int) -> tuple[list[dict[str, float]], float]:
+    """For each job the CPU seconds and page faults of each phase, and the CPU seconds a job that its host takes."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "Snakefile").write_text(SNAKEFILE)
         ours, theirs = socket.socketpair()
@@ -148,8 +150,10 @@ def run(jobs: int) -> list[dict[str, float]]:
                 return Launch(f"a{i}", argv, (*own, "--attempt", "1"), folder, f"{folder}/log", sys.executable)
 
             send(opening(launch(0), WarmStart.WORKFLOW))
-            assert receive()["op"] == "ready"
+            ready = receive()
+            assert ready["op"] == "ready"
             totals = []
+            before_s = cpu_of(ready["pid"])
             for i in range(jobs):
                 send(start_frame(launch(i), WarmStart.WORKFLOW))
                 while (frame := receive())["op"] == "started":
@@ -157,9 +161,15 @@ def run(jobs: int) -> list[dict[str, float]]:
                 assert frame["op"] == "ended", frame
                 assert frame["status"] == 0, (Path(folder) / "log").read_text()
                 totals.append(frame["cpu_s"])
+            host_s = (cpu_of(ready["pid"]) - before_s) / jobs
             ours.shutdown(socket.SHUT_RDWR)  # the host ends
         lines = [json.loads(line) for line in (Path(folder) / "marks.jsonl").read_text().splitlines()]
-    return [phases_of(line, total_s) for line, total_s in zip(lines, totals, strict=True)]
+    return [phases_of(line, total_s) for line, total_s in zip(lines, totals, strict=True)], host_s
+
+
+def cpu_of(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
 
 
 def phases_of(line: dict[str, Any], total_s: float) -> dict[str, float]:
@@ -178,7 +188,8 @@ def phases_of(line: dict[str, Any], total_s: float) -> dict[str, float]:
 
 def report(jobs: int) -> None:
     """Print the median of each phase."""
-    measured = run(jobs)[3:]
+    measured, host_s = run(jobs)
+    measured = measured[3:]
     print(f"  where the CPU of a trivial job at workflow goes (median of {len(measured)} jobs):")
     for name in [
         *(name for _, name in PHASES),
@@ -187,6 +198,7 @@ def report(jobs: int) -> None:
         value_ms = 1000 * statistics.median(phases[name] for phases in measured)
         faults = statistics.median(phases.get(f"faults {name}", 0) for phases in measured)
         print(f"    {name:<54} {value_ms:6.2f} ms {f'{faults:5.0f} page faults' if faults else ''}")
+    print(f"    {'beside it, at any level: the host forks and reaps':<54} {1000 * host_s:6.2f} ms")
 
 
 if __name__ == "__main__":

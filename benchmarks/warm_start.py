@@ -44,6 +44,7 @@ for name, sample in SAMPLES.items():
     + SHELL
 )
 PARSE_S = 5.0
+ROUNDS = 3
 HOLD = """
 rule all:
     input: expand("out/{i}", i=range(8))
@@ -91,16 +92,21 @@ def report(what: str, value: float, unit: str, wanted: str, ok: bool) -> None:
 
 
 def cpu_per_job(jobs: int) -> None:
-    cpu_s = {}
+    """The levels take turns, so that a slower spell of the machine is in all of them."""
+    cpu_s: dict[str, list[float]] = {"off": [], "import": [], "workflow": []}
     with workflow(SHELL) as folder:
-        for level, count in (("off", max(10, jobs // 10)), ("import", jobs), ("workflow", jobs)):
-            _, ended = daskjq(folder, count, level)
-            cpu_s[level] = statistics.median(event["cpu_s"] for event in ended)
-            print(f"  CPU of a trivial shell job at {level}: {1000 * cpu_s[level]:.1f} ms")
+        for _ in range(ROUNDS):
+            for level, found in cpu_s.items():
+                count = jobs // ROUNDS
+                _, ended = daskjq(folder, max(6, count // 10) if level == "off" else count, level)
+                found += [event["cpu_s"] for event in ended]
+    median_s = {level: statistics.median(found) for level, found in cpu_s.items()}
+    for level, found in cpu_s.items():
+        print(f"  CPU of a trivial shell job at {level}: {1000 * median_s[level]:.1f} ms (median of {len(found)})")
     for level, factor in (("import", 15), ("workflow", 60)):
-        ratio = cpu_s["off"] / cpu_s[level]
+        ratio = median_s["off"] / median_s[level]
         report(f"CPU of a cold job / at {level}", ratio, "times", f"at least {factor}", ratio >= factor)
-    report("CPU of a job at workflow", 1000 * cpu_s["workflow"], "ms", "under 25", cpu_s["workflow"] < 0.025)
+    report("CPU of a job at workflow", 1000 * median_s["workflow"], "ms", "under 25", median_s["workflow"] < 0.025)
 
 
 def wall_of_many(jobs: int) -> None:
