@@ -11,7 +11,7 @@ from ..workflow import Workflow
 CHANGED = """
     import sys
     if "snakemake_executor_daskjq.worker.warm" in sys.orig_argv:
-        import snakemake.workflow, tempfile, types
+        import snakemake.api, snakemake.workflow, tempfile, types
         class TemporaryDirectory:
             def __init__(self, **options):
                 self._folder = tempfile.TemporaryDirectory(**options)
