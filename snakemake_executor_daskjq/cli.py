@@ -33,6 +33,11 @@ def parser() -> argparse.ArgumentParser:
     from_slurm = pools.add_parser("from-slurm", help="write a first pools file from what Slurm says of its partitions")
     from_slurm.add_argument("--account", metavar="NAME", help="the account that jobs will be charged to")
     from_slurm.set_defaults(run=_from_slurm)
+    migrate = commands.add_parser(
+        "migrate", help="print a profile that was written for the Slurm executor in daskjq's words"
+    )
+    migrate.add_argument("profile", type=Path, metavar="PROFILE", help="the profile's folder, or its file")
+    migrate.set_defaults(run=_migrate)
     explain = commands.add_parser("explain", help="why jobs wait, and what the pilots do, in a run or after it")
     explain.add_argument(
         "asked", nargs="?", metavar="JOB|RULE", help="a job's id or key, or a rule; default: all waiting"
@@ -110,6 +115,23 @@ def _from_slurm(arguments: argparse.Namespace) -> int:
     if not slurm.usable(partitions):
         slurm.none_usable(partitions)
     print(slurm.pools_file(partitions), end="")
+    return 0
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from .profile_migration import migrate
+
+    path: Path = arguments.profile
+    if path.is_dir():  # as Snakemake looks for it, but for the versions in the name
+        found = [*path.glob("config*.yaml"), *path.glob("profile*.yaml")]
+        if not found:
+            raise DaskjqError(f"There is no config.yaml or profile.yaml in {path}.")
+        path = found[0]
+    try:
+        text = path.read_text()
+    except (OSError, ValueError) as error:
+        raise DaskjqError(f"The profile {path} can't be read: {error}") from error
+    print(migrate(text), end="")
     return 0
 
 

@@ -192,11 +192,17 @@ def _offers(pool: Pool, label: str, value: object) -> bool:
 
 
 def _directives(pool: Pool) -> dict[str, str]:
-    """A Slurm pool's directives by their long names."""
+    """A Slurm pool's directives by their long names.
+
+    >>> from snakemake_executor_daskjq.model.pool import Pool
+    >>> _directives(Pool("main", "slurm", directives=("--qos=long -M a,b", "--reservation mine")))
+    {'qos': 'long', 'clusters': 'a,b', 'reservation': 'mine'}
+    """
     found = {}
     for directive in pool.directives:
-        name, _, value = re.sub(r"\s+", "=", directive.strip(), count=1).partition("=")
-        found[_SHORT.get(name, name.lstrip("-"))] = value.strip("'\" ")
+        for option in re.split(r"\s+(?=-)", directive.strip()):
+            name, _, value = re.sub(r"\s+", "=", option, count=1).partition("=")
+            found[_SHORT.get(name, name.lstrip("-"))] = value.strip("'\" ")
     return found
 
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
+import pytest
+
 from ..workflow import Workflow
 from .slurm import SlurmCluster
 
@@ -28,6 +33,8 @@ SNAKEFILE = """
 PROFILE = """
     executor: slurm
     jobs: 20
+    slurm-jobname-prefix: x
+    slurm-requeue: true
     latency-wait: 10
     default-resources:
         slurm_partition: short
@@ -52,10 +59,16 @@ POOLS = """
 """
 
 
+@pytest.mark.feature("profiles and resources of the Slurm executor, `daskjq migrate`", system="slurm")
 def test_each_resource_is_honoured_or_told_in_one_warning(workflow: Workflow, slurm: SlurmCluster) -> None:
     workflow.write(SNAKEFILE).write(PROFILE, "profile/config.yaml").write(POOLS, "pools.yaml")
     workflow.options = ("--daskjq-interface", "lo", "--daskjq-pools", "pools.yaml")
-    assert workflow.run("--profile", "profile") == 0, workflow.output[-3000:]
+    assert workflow.run("--profile", "profile") == 2
+    assert "unrecognized arguments: --slurm-jobname-prefix=x --slurm-requeue=True" in workflow.output
+    command = [sys.executable, "-m", "snakemake_executor_daskjq.cli", "migrate", "profile"]
+    migrated = subprocess.run(command, cwd=workflow.folder, capture_output=True, text=True, check=True).stdout
+    workflow.write(migrated.replace("daskjq-system: slurm\n", ""), "migrated/config.yaml")  # the pools say it
+    assert workflow.run("--profile", "migrated") == 0, workflow.output[-3000:]
     assert workflow.read("mapped") == "2 short\n"
     assert workflow.read("tasks") == "task\ntask\n"
     assert workflow.read("long") == "main\n"

@@ -22,6 +22,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "pools.py": {"snakemake", "dask", "distributed", f"{OURS}.settings"},
     "report": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor", f"{OURS}.worker"},
     "cli.py": {"snakemake", "dask", "distributed", "pulp"},
+    "profile_migration.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
     "migration.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
     "preview.py": {"dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
     "slurm.py": {"snakemake", "dask", "distributed", f"{OURS}.settings", f"{OURS}.cluster"},
