@@ -148,6 +148,27 @@ def resident_mb(pid: int) -> float:
         return 0.0
 
 
+def open_files() -> set[int]:
+    """The descriptors that this process has open."""
+    with os.scandir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd") as entries:
+        found = {int(entry.name) for entry in entries}
+    return {fd for fd in found if _is_open(fd)}  # without the listing's own
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:
+        return False
+    return True
+
+
+def flush_c_streams() -> None:
+    """Write what C libraries have in buffers of their own (fflush(3))."""
+    if sys.platform == "linux":
+        _libc().fflush(None)
+
+
 def use_huge_pages() -> None:
     """Have the kernel put this process' memory into huge pages (madvise(2)), where it can.
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
+import io
 import os
 import signal
 import socket
@@ -207,10 +209,25 @@ def main() -> None:
             with contextlib.suppress(BaseException):
                 finish_threads()
                 atexit._run_exitfuncs()
-            for stream in (sys.stdout, sys.stderr):
-                with contextlib.suppress(OSError, ValueError):
-                    stream.flush()
+            write_out()
         os._exit(status)
+
+
+def write_out() -> None:
+    """In a child: write what is left in buffers, also in those of files that a rule left open.
+
+    Python does so at its end, when it destroys all objects, of which most here are the host's.
+    """
+    left_open = processes.open_files() - {0, 1, 2}
+    # Without the host's: those are frozen.
+    objects = gc.get_objects() if left_open else ()
+    files = [one for one in objects if type(one) in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)]
+    files.sort(key=lambda one: type(one) is not io.TextIOWrapper)  # these write to the others
+    for stream in (*files, sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    if left_open:
+        processes.flush_c_streams()
 
 
 if __name__ == "__main__":

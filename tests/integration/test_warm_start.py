@@ -329,6 +329,37 @@ def test_what_a_fork_must_not_share(tmp_path: Path) -> None:
         assert set(same[level]) <= set(same["off"])
 
 
+LEFT_OPEN = """
+    rule all:
+        input: "text", "bytes", "c"
+    rule text:
+        output: "text"
+        run:
+            global text
+            text = open(output[0], "w")
+            text.write("left open")
+    rule bytes:
+        output: "bytes"
+        run:
+            global binary
+            binary = open(output[0], "w+b")
+            binary.write(b"left open")
+    rule c:
+        output: "c"
+        run:
+            import ctypes
+            libc = ctypes.CDLL(None)
+            libc.fopen.restype = ctypes.c_void_p
+            libc.fputs(b"left open", ctypes.c_void_p(libc.fopen(output[0].encode(), b"w")))
+"""
+
+
+def test_files_that_a_rule_leaves_open_are_written(any_warmth: Workflow) -> None:
+    workflow = any_warmth.write(LEFT_OPEN)
+    assert workflow.run() == 0, workflow.output[-3000:]
+    assert [workflow.read(name) for name in ("text", "bytes", "c")] == ["left open"] * 3
+
+
 def test_two_contexts_work_side_by_side_on_one_pilot(workflow: Workflow) -> None:
     """Two workflows can't share a pilot yet, but secrets and arguments make contexts too: here, a stale one."""
     workflow.write("""
