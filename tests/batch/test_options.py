@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ..features.test_runs import fewest_seconds_for, most_at_a_time, ran
 from ..workflow import Workflow
 from .slurm import SlurmCluster
 
@@ -76,11 +77,6 @@ def feature(name: str, cell: str = "yes") -> pytest.MarkDecorator:
     return pytest.mark.feature(name, system="slurm", cell=cell)
 
 
-def ran(workflow: Workflow) -> list[str]:
-    """The rules whose jobs the last run handed over."""
-    return [str(event["rule"]) for event in workflow.journal("job_submitted")]
-
-
 def made(tmp_path_factory: pytest.TempPathFactory, slurm: SlurmCluster, name: str) -> Workflow:
     return Workflow(tmp_path_factory.mktemp(name), env=slurm.env).write(PROFILE, "profile/config.yaml")
 
@@ -96,6 +92,7 @@ def chosen(tmp_path_factory: pytest.TempPathFactory, slurm: SlurmCluster) -> Ite
         *("--profile", "profile", "--workflow-profile", "workflow-profile"),
         *("--snakefile", "code/workflow/Snakefile", "--directory", "there"),
         *("--until", "b", "low", "middle", "high", "--notemp", "--cache", "middle"),
+        *("--jobs", "2", "--max-jobs-per-timespan", "2/1s"),
         *("--scheduler", "ilp", "--precommand", "echo pre >> pre.txt", "--quiet", "rules"),
         executor="",
     )
@@ -158,7 +155,17 @@ def test_profiles(there: Workflow, slurm: SlurmCluster) -> None:
     assert {event["amounts"]["mem_mb"] for event in there.journal("job_submitted")} == {77}
 
 
-@feature("priority; --jobs")
+@feature("--jobs")
+def test_jobs(there: Workflow) -> None:
+    assert most_at_a_time(there) == 2
+
+
+@feature("--max-jobs-per-timespan")
+def test_max_jobs_per_timespan(there: Workflow) -> None:
+    assert fewest_seconds_for(2, there) > 0.9
+
+
+@feature("priority")
 def test_priority(there: Workflow) -> None:
     placed = [event["key"].partition("-")[0] for event in there.journal("job_placed")]
     assert [rule for rule in placed if rule in ("low", "middle", "high")] == ["high", "middle", "low"]

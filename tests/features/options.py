@@ -46,6 +46,10 @@ def logger(workflow: Workflow) -> None:
     assert lines.count("JOB_FINISHED") >= 10
 
 
+def printed(workflow: Workflow) -> None:
+    assert "touch many/2.txt" in workflow.output
+
+
 def verbose(workflow: Workflow) -> None:
     assert "General args" in workflow.output
 
@@ -219,13 +223,14 @@ OPTIONS = (
     ),
     Case("--verbose", "", options=["--verbose"], check=verbose),
     Case(
-        "--max-jobs-per-timespan, --scheduler greedy, --printshellcmds, --jobs unlimited",
+        "--scheduler greedy, --printshellcmds, --jobs unlimited",
         """
         rule many:
             output: "many/{i}.txt"
             shell: "touch {output}"
         """,
-        options=["--max-jobs-per-timespan", "50/1s", "--scheduler", "greedy", "-p", "--jobs", "unlimited"],
+        options=["--scheduler", "greedy", "-p", "--jobs", "unlimited"],
         targets=[f"many/{i}.txt" for i in range(3)],
+        check=printed,
     ),
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
-from ..snakefiles import HELD
+from ..snakefiles import HELD, MANY
 from ..workflow import Workflow
 
 CHAIN = """
@@ -24,9 +26,9 @@ CHAIN = """
 feature = pytest.mark.feature
 
 
-def ran(workflow: Workflow) -> list[object]:
+def ran(workflow: Workflow) -> list[str]:
     """The rules whose jobs the last run handed over."""
-    return [event["rule"] for event in workflow.journal("job_submitted")]
+    return [str(event["rule"]) for event in workflow.journal("job_submitted")]
 
 
 @feature("onstart, onsuccess")
@@ -160,7 +162,30 @@ def test_profiles_choose_the_executor(workflow: Workflow) -> None:
     assert {event["amounts"]["mem_mb"] for event in workflow.journal("job_submitted")} == {77}
 
 
-@feature("priority; --jobs")
+def most_at_a_time(workflow: Workflow) -> int:
+    """How many jobs the last run had handed over and not finished, at most."""
+    counts = itertools.accumulate(
+        1 if event["event"] == "job_submitted" else -1 for event in workflow.journal("job_submitted", "job_reported")
+    )
+    return max(counts)
+
+
+def fewest_seconds_for(count: int, workflow: Workflow) -> float:
+    """The shortest time in which the last run handed over more than `count` jobs."""
+    times = [event["t"] for event in workflow.journal("job_submitted")]
+    return min(late - early for early, late in zip(times, times[count:], strict=False))
+
+
+@feature("--jobs")
+@feature("--max-jobs-per-timespan")
+def test_so_many_jobs_at_a_time_and_in_a_second(workflow: Workflow) -> None:
+    workflow.write(MANY)
+    assert workflow.run("--jobs", "2", "--max-jobs-per-timespan", "2/1s") == 0
+    assert most_at_a_time(workflow) == 2
+    assert fewest_seconds_for(2, workflow) > 0.9
+
+
+@feature("priority")
 def test_jobs_of_higher_priority_go_first(workflow: Workflow) -> None:
     workflow.write("""
         rule all:

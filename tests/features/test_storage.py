@@ -99,8 +99,6 @@ def test_storage_in_a_rule(workflow: Workflow) -> None:
     [
         pytest.param(set(), True, marks=feature("--default-storage-provider")),
         pytest.param(EVERYTHING, False, marks=feature("--shared-fs-usage none")),
-        pytest.param(EVERYTHING - {"sources"}, True, marks=feature("--shared-fs-usage sources")),
-        pytest.param({"sources"}, True, marks=feature("--shared-fs-usage: all but sources")),
         pytest.param(
             {"input-output", "storage-local-copies"},
             True,
@@ -113,6 +111,35 @@ def test_what_is_not_shared(workflow: Workflow, missing: set[str], common: bool)
     stored(workflow)
     assert run_stored(workflow, shared=EVERYTHING - missing) == 0, workflow.output[-3000:]
     verify_stored(workflow, common=common)
+
+
+NOT_ALONE, NOT_LEFT_OUT = "input-output", "storage-local-copies"
+"""Where files are shared and local copies are not, Snakemake itself fails: the last test of this module."""
+
+
+@pytest.mark.parametrize(
+    "shared",
+    [
+        *(
+            pytest.param(
+                {name}, id=name, marks=feature("--shared-fs-usage: each of its values alone, but input-output")
+            )
+            for name in sorted(EVERYTHING - {NOT_ALONE})
+        ),
+        *(
+            pytest.param(
+                EVERYTHING - {name},
+                id=f"all but {name}",
+                marks=feature("--shared-fs-usage: all values but one, storage-local-copies excepted"),
+            )
+            for name in sorted(EVERYTHING - {NOT_LEFT_OUT})
+        ),
+    ],
+)
+def test_each_thing_that_may_be_shared(workflow: Workflow, shared: set[str]) -> None:
+    stored(workflow)
+    assert run_stored(workflow, shared=shared, targets=["0.txt"]) == 0, workflow.output[-3000:]
+    assert workflow.read("store/0.txt") == "from storage, hello0\n"
 
 
 @feature("two pilots with different scratch folders, --shared-fs-usage none")
@@ -152,7 +179,13 @@ def test_pilots_with_scratch_folders_of_their_own(workflow: Workflow) -> None:
     cell="no",
 )
 @pytest.mark.parametrize("executor", ["daskjq", "cluster-generic"])
-def test_shared_files_without_shared_copies_fail(workflow: Workflow, executor: str) -> None:
+@pytest.mark.parametrize(
+    "shared",
+    # Without software-deployment, cluster-generic's jobs fail before that: they fetch storage plugins from PyPI.
+    [{NOT_ALONE, "software-deployment"}, EVERYTHING - {NOT_LEFT_OUT}],
+    ids=["almost alone", "with all others"],
+)
+def test_shared_files_without_shared_copies_fail(workflow: Workflow, executor: str, shared: set[str]) -> None:
     workflow.write("""
         rule a:
             output: "x"
@@ -162,6 +195,5 @@ def test_shared_files_without_shared_copies_fail(workflow: Workflow, executor: s
     options = ["--latency-wait", "1"]
     if executor == "cluster-generic":
         options += ["--cluster-generic-submit-cmd", "bash", "--seconds-between-status-checks", "1"]
-    shared = EVERYTHING - {"storage-local-copies"}
     assert run_stored(workflow, *options, targets=["x"], shared=shared, executor=executor) == 1
     assert "missing locally" in workflow.output
