@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
@@ -59,11 +60,15 @@ def test_pilots_that_share_no_working_directory(workflow: Workflow) -> None:
 
 
 @pytest.mark.feature("Snakemake within an allocation, on its own cores", system="slurm")
-def test_within_an_allocation_there_is_what_was_granted(workflow: Workflow, slurm: SlurmCluster) -> None:
+@pytest.mark.parametrize("by", ["srun", "sbatch"])
+def test_within_an_allocation_there_is_what_was_granted(workflow: Workflow, slurm: SlurmCluster, by: str) -> None:
     workflow.write(MANY)
     command = [sys.executable, "-m", "snakemake", "--executor", "daskjq", "--jobs", "9"]
-    step = ["srun", "--partition", "main", "--cpus-per-task", "1", "--mem", "500M", "--chdir", str(workflow.folder)]
-    assert workflow.start_command(*step, *command).wait(120) == 0, workflow.output
+    grant = ["--partition", "main", "--cpus-per-task", "1", "--mem", "500M", "--chdir", str(workflow.folder)]
+    if by == "sbatch":
+        grant += ["--wait", "--output", "batch.txt", "--wrap"]
+        command = [shlex.join(command)]
+    assert workflow.start_command(by, *grant, *command).wait(120) == 0, workflow.output
     (started,) = workflow.journal("run_started")
     assert [(pool["cores"], pool["mem_mb"]) for pool in started["pools"].values()] == [(1, 524)]
     assert len(workflow.journal("job_reported")) == 6

@@ -35,6 +35,7 @@ class TestSlurm(OnSlurm, snakemake.common.tests.TestWorkflowsLocalStorageBase):
 
 
 @pytest.mark.feature(S3, system="slurm")
+@pytest.mark.feature("--default-storage-provider", system="slurm")
 class TestSlurmS3(OnSlurm, snakemake.common.tests.TestWorkflowsMinioPlayStorageBase):
     __test__ = True
 

@@ -1,7 +1,9 @@
 """The README's table of features: `python -m tests.features.table` runs the tests and writes what they showed.
 
+It needs the environment to be activated: notebooks are run by programs that lie beside Python.
+
 A row is a feature that a test is marked with. A cell says what all tests with that mark and system showed; one
-without a test stays empty. `claimed` and `shown` let a test compare the table with the tests that there are.
+without a test stays empty. `in_readme` and `claimed` let a test compare the table with the tests that there are.
 """
 
 from __future__ import annotations
@@ -28,38 +30,55 @@ class Row:
 
 
 class Collector:
-    """A pytest plugin that notes the features of tests, and how those ended."""
+    """A pytest plugin that notes the features of tests; `cells` has those of each test."""
 
     def __init__(self) -> None:
         self.rows: defaultdict[str, Row] = defaultdict(Row)
-        self._cells: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
+        self.cells: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        without = [item for item in items if item.get_closest_marker("feature") is None]
-        config.hook.pytest_deselected(items=without)
-        items[:] = [item for item in items if item not in without]
-        for item in items:
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        for item in session.items:
             for mark in item.iter_markers("feature"):
                 system = mark.kwargs.get("system", "local")
                 cell = NO if item.get_closest_marker("xfail") else mark.kwargs.get("cell", YES)
-                self._cells[item.nodeid].append((mark.args[0], system))
+                self.cells[item.nodeid].append((mark.args[0], system))
                 row = self.rows[mark.args[0]]
                 row.note = row.note or mark.kwargs.get("note", "")
                 row.systems[system] = cell
 
+
+class Outcomes:
+    """A pytest plugin that notes which tests passed, wherever they ran."""
+
+    def __init__(self) -> None:
+        self.passed: set[str] = set()
+        self.failed: set[str] = set()
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            for feature, system in self._cells.get(report.nodeid, ()):
-                self.rows[feature].systems[system] = NO
+            self.failed.add(report.nodeid)
+        elif report.when == "call":
+            self.passed.add(report.nodeid)
+
+
+def claimed() -> Collector:
+    """What the marked tests show if each of them passes."""
+    collector = Collector()
+    status = pytest.main(["-qq", "-p", "no:cacheprovider", "--collect-only", *FOLDERS], plugins=[collector])
+    if status != pytest.ExitCode.OK:
+        raise SystemExit(f"pytest ended with {status!r}")
+    return collector
 
 
 def shown(*options: str) -> dict[str, Row]:
-    """The rows of all marked tests; with `--collect-only`, as they are if every test passes."""
-    collector = Collector()
-    status = pytest.main(["-q", "-p", "no:cacheprovider", *options, *FOLDERS], plugins=[collector])
-    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        raise SystemExit(f"pytest ended with {status!r}")
+    """Run the marked tests; what did not pass is "no"."""
+    collector, outcomes = claimed(), Outcomes()
+    pytest.main(["-q", "-p", "no:cacheprovider", *options, *collector.cells], plugins=[outcomes])
+    for test, cells in collector.cells.items():
+        if test not in outcomes.passed - outcomes.failed:
+            print(f"not passed: {test}")
+            for feature, system in cells:
+                collector.rows[feature].systems[system] = NO
     return collector.rows
 
 

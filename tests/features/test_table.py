@@ -7,7 +7,7 @@ import sys
 
 from .table import ROOT, in_readme
 
-SHOW = "from tests.features.table import shown, table; t = table(shown('--collect-only', '-qq')); print('\\n\\n' + t)"
+SHOW = "from tests.features.table import claimed, table; t = table(claimed().rows); print('\\n\\n' + t)"
 
 
 def test_the_table_in_the_readme_is_what_the_tests_show() -> None:
