@@ -1,6 +1,6 @@
 """Replays workflow traces (WfCommons' WfFormat 1.5) in simulated time, through the real planner and placement.
 
-    python benchmarks/replay.py [TRACE.json ...] [--wait 60] [--cores 16] [--pilots 2]
+    python benchmarks/replay.py [TRACE.json[.gz] ...] [--wait 60] [--cores 8] [--pilots 3]
 
 Simulated are the batch system (each batch job starts `--wait` seconds after its request, while the cores of
 `--pilots` pilots are not all in use) and the jobs (each takes what its trace says). No runtime is
@@ -11,18 +11,21 @@ first are. The baselines have the same cores:
 - a fixed pool: all pilots from the start to the end, first come first served on the first pilot with room.
 
 "bound" is a makespan that nothing can go below: the larger of the first pilot's start plus the critical path, and
-the time at which the pilots that were granted have offered as many core-seconds as the jobs use; "with barriers" is the
-ratio to one that also knows the tasks which all others are before or after. "used" is the
-share of the pilots' core-seconds that jobs used while any job waited; "paid" is over all.
+the time at which the pilots that were granted have offered as many core-seconds as the jobs use. "used" is the
+share of the pilots' core-seconds that jobs used while any job waited; "paid" is over all. With more pilots the ratio
+rises, for the bound does not know that much of the work becomes ready late. The exit status is 1 where a trace is over
+`RATIO` or under `USED`.
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import heapq
 import itertools
 import json
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -44,6 +47,8 @@ WALLTIME_S = 4 * 3600
 UPKEEP_S = 1.0
 SOON_S = 60.0
 SNAKEMAKE_S = 3.0
+RATIO = 1.10
+USED = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,8 @@ class Task:
 
 def read(path: Path, most_cores: int) -> dict[str, Task]:
     """The tasks of a trace by id. Tasks with more cores than a pilot get what there is, as with Snakemake."""
-    workflow = json.loads(path.read_text())["workflow"]
+    data = path.read_bytes()
+    workflow = json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)["workflow"]
     runs = {run["id"]: run for run in workflow["execution"]["tasks"]}
     tasks = {}
     for number, task in enumerate(workflow["specification"]["tasks"]):
@@ -150,7 +156,6 @@ class Use:
 class Result:
     makespan_s: float
     bound_s: float
-    barrier_bound_s: float
     used: float
     paid: float
     batch_jobs: int
@@ -168,39 +173,6 @@ def bound_s(tasks: dict[str, Task], use: Use) -> float:
         cores, since = cores + change, at
     area_s = since + (work - offered) / cores if cores else since
     return max(area_s, first + critical_path_s(tasks))
-
-
-def barrier_bound_s(tasks: dict[str, Task], use: Use) -> float:
-    """As `bound_s`, with all cores at once from the first pilot's start on, and the tasks that all others wait for.
-
-    A task that every other one is before or after cuts the workflow: what is before must be done, then it alone
-    runs, and so on. Each part takes at least its critical path, and its work shared by all cores.
-    """
-    cores = sum(cores for _, _, cores in use.lives.values())
-    order = _parents_first(tasks)
-    index = {key: number for number, key in enumerate(order)}
-    before = [0] * len(order)
-    for key in order:
-        for parent in tasks[key].parents:
-            before[index[key]] |= before[index[parent]] | 1 << index[parent]
-    after = [0] * len(order)
-    for key in reversed(order):
-        for parent in tasks[key].parents:
-            after[index[parent]] |= after[index[key]] | 1 << index[key]
-    rank = {key: before[index[key]].bit_count() for key in order}
-    barriers = [key for key in order if rank[key] + after[index[key]].bit_count() + 1 == len(order)]
-    total, done = min(start for start, _, _ in use.lives.values()), 0
-    for barrier in [*sorted(barriers, key=lambda key: rank[key]), None]:
-        until = (1 << len(order)) - 1 if barrier is None else before[index[barrier]]
-        part = {key: tasks[key] for key in order if until >> index[key] & 1 and not done >> index[key] & 1}
-        if part:
-            inner = {key: Task(t.request, t.seconds, t.parents & part.keys()) for key, t in part.items()}
-            work = sum(task.seconds * task.request.amounts["cores"] for task in part.values())
-            total += max(critical_path_s(inner), work / cores)
-        if barrier is not None:
-            total += tasks[barrier].seconds
-            done = until | 1 << index[barrier]
-    return total
 
 
 class Replay:
@@ -243,8 +215,7 @@ class Replay:
         work = sum(task.seconds * task.request.amounts["cores"] for task in self.tasks.values())
         paid = work / sum((end - start) * cores for start, end, cores in lives)
         used = self.use.used_core_s / self.use.offered_core_s if self.use.offered_core_s else 1.0
-        bounds = bound_s(self.tasks, self.use), barrier_bound_s(self.tasks, self.use)
-        return Result(now, *bounds, used, paid, len(lives))
+        return Result(now, bound_s(self.tasks, self.use), used, paid, len(lives))
 
     def _submit(self, key: str) -> None:
         self.estimates.submitted(self.tasks[key].request.rule)
@@ -386,10 +357,10 @@ def fixed_pool(tasks: dict[str, Task], pool: Pool, wait_s: float) -> tuple[float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("traces", nargs="*", type=Path, default=sorted(TRACES.glob("*.json")))
+    parser.add_argument("traces", nargs="*", type=Path, default=sorted(TRACES.glob("*.json.gz")))
     parser.add_argument("--wait", type=float, default=60.0, help="seconds that a batch job waits in the queue")
-    parser.add_argument("--cores", type=int, default=16, help="of one pilot")
-    parser.add_argument("--pilots", type=int, default=2, help="at most")
+    parser.add_argument("--cores", type=int, default=8, help="of one pilot")
+    parser.add_argument("--pilots", type=int, default=3, help="at most")
     options = parser.parse_args()
     pool = Pool(
         "main",
@@ -399,22 +370,24 @@ def main() -> None:
         walltime_s=WALLTIME_S,
         max_pilots=options.pilots,
     )
-    print("| trace | jobs | run | makespan s | bound s | ratio | with barriers | used | paid | batch jobs |")
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    is_met = True
+    print("| trace | jobs | run | makespan s | bound s | ratio | used | paid | batch jobs |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for path in options.traces:
-        tasks = read(path, options.cores)
+        tasks, name = read(path, options.cores), path.name.partition(".")[0]
         for run, history in (("first", {}), ("second", usages(tasks))):
             result = Replay(tasks, pool, options.wait, history).run()
             ratio = result.makespan_s / result.bound_s
-            barriers = result.makespan_s / max(result.bound_s, result.barrier_bound_s)
+            is_met = is_met and ratio <= RATIO and result.used >= USED
             print(
-                f"| {path.stem} | {len(tasks)} | {run} | {result.makespan_s:.0f} | {result.bound_s:.0f} | {ratio:.2f} "
-                f"| {barriers:.2f} | {result.used:.0%} | {result.paid:.0%} | {result.batch_jobs} |"
+                f"| {name} | {len(tasks)} | {run} | {result.makespan_s:.0f} | {result.bound_s:.0f} | {ratio:.2f} "
+                f"| {result.used:.0%} | {result.paid:.0%} | {result.batch_jobs} |"
             )
         each_s = batch_job_each(tasks, options.cores * options.pilots, options.wait)
-        print(f"| | | a batch job each | {each_s:.0f} | | | | | | {len(tasks)} |")
+        print(f"| | | a batch job each | {each_s:.0f} | | | | | {len(tasks)} |")
         fixed_s, fixed_paid = fixed_pool(tasks, pool, options.wait)
-        print(f"| | | fixed pool | {fixed_s:.0f} | | | | | {fixed_paid:.0%} | {options.pilots} |")
+        print(f"| | | fixed pool | {fixed_s:.0f} | | | | {fixed_paid:.0%} | {options.pilots} |")
+    sys.exit(0 if is_met else 1)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Writes the traces of this folder: synthetic workflows in WfCommons' WfFormat 1.5.
 
-Not measured anywhere. Each has the shape of a well-known workflow (which kinds of tasks there are, what waits for
-what, which kinds are short, long, or need memory), with seconds and memory drawn from a fixed seed. Real traces
-in the same format (github.com/wfcommons/WfInstances) can be given to `replay.py` instead.
+Each has the shape of a well-known workflow (which kinds of tasks there are, what waits for what, which kinds are short,
+long, or need memory), with seconds and memory drawn from a fixed seed: around the counts and seconds of one measured
+instance in WfInstances where the function names it, around invented ones where it does not. The instances themselves
+(github.com/wfcommons/WfInstances) can be given to `replay.py`, too.
 
     python benchmarks/traces/make.py
 """
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from pathlib import Path
@@ -24,19 +26,27 @@ class Trace:
         self.runs: list[dict[str, object]] = []
 
     def add(
-        self, kind: str, seconds: float, parents: list[str] | None = None, cores: int = 1, memory_mb: int = 500
+        self,
+        kind: str,
+        seconds: float,
+        parents: list[str] | None = None,
+        cores: int = 1,
+        memory_mb: int = 500,
+        varied: bool = True,
     ) -> str:
         """One task; its seconds and memory vary by a third around what is given."""
+        if varied:
+            seconds *= self.random.uniform(0.67, 1.33)
         task = f"{kind}_{len(self.tasks):05d}"
         self.tasks.append({"name": kind, "id": task, "parents": parents or [], "children": []})
-        self.runs.append(
-            {
-                "id": task,
-                "runtimeInSeconds": round(seconds * self.random.uniform(0.67, 1.33), 2),
-                "coreCount": cores,
-                "memoryInBytes": int(memory_mb * 1e6 * self.random.uniform(0.67, 1.33)),
-            }
-        )
+        run: dict[str, object] = {
+            "id": task,
+            "runtimeInSeconds": round(seconds, 2),
+            "coreCount": cores,
+        }
+        if memory_mb:
+            run["memoryInBytes"] = int(memory_mb * 1e6 * self.random.uniform(0.67, 1.33))
+        self.runs.append(run)
         return task
 
     def write(self) -> None:
@@ -51,42 +61,56 @@ class Trace:
             "schemaVersion": "1.5",
             "workflow": workflow,
         }
-        (FOLDER / f"{self.name}.json").write_text(json.dumps(trace, separators=(",", ":")) + "\n")
+        text = json.dumps(trace, separators=(",", ":")) + "\n"
+        (FOLDER / f"{self.name}.json.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
 
 
 def montage() -> Trace:
-    """Images are projected, each overlap is fitted, all fits give one model, by which each image is corrected."""
+    """Images are projected, each overlap is fitted, all fits give one model, by which each image is corrected.
+
+    Counts and seconds are those of `pegasus/montage/montage-chameleon-2mass-10d-001.json` in WfInstances: three bands
+    of 217 images with 1,176 overlaps, joined by the last task only; 31,498 s in all. Memory is not recorded there.
+    """
     trace = Trace("montage")
-    projected = [trace.add("mProject", 60, memory_mb=800) for _ in range(180)]
-    fits = [
-        trace.add("mDiffFit", 12, [projected[i], projected[(i + step) % len(projected)]])
-        for i in range(len(projected))
-        for step in (1, 7, 13)
-    ]
-    concat = trace.add("mConcatFit", 20, fits)
-    model = trace.add("mBgModel", 60, [concat], cores=4, memory_mb=4000)
-    corrected = [trace.add("mBackground", 20, [image, model]) for image in projected]
-    table = trace.add("mImgtbl", 10, corrected)
-    mosaic = trace.add("mAdd", 90, [table], cores=8, memory_mb=16000)
-    trace.add("mViewer", 30, [mosaic], memory_mb=4000)
+    mosaics = []
+    for _ in range(3):
+        projected = [trace.add("mProject", 27, memory_mb=0) for _ in range(217)]
+        pairs = [(i, (i + step) % 217) for step in range(1, 7) for i in range(217)][:1176]
+        fits = [
+            trace.add("mDiffFit", 23 if number % 13 == 0 else 0.9, [projected[i], projected[j]], memory_mb=0)
+            for number, (i, j) in enumerate(pairs)
+        ]
+        concat = trace.add("mConcatFit", 6.8, fits, memory_mb=0)
+        model = trace.add("mBgModel", 59.3, [concat], memory_mb=0)
+        corrected = [
+            trace.add("mBackground", (0.5, 6, 11, 12)[number % 4], [image, model], memory_mb=0)
+            for number, image in enumerate(projected)
+        ]
+        table = trace.add("mImgtbl", 1.0, corrected, memory_mb=0)
+        mosaics.append(trace.add("mViewer", 7.2, [trace.add("mAdd", 3.0, [table], memory_mb=0)], memory_mb=0))
+    trace.add("mViewer", 14.8, mosaics, memory_mb=0)
     return trace
 
 
 def epigenomics() -> Trace:
-    """Independent chains of filtering and mapping for each chunk of each lane, merged by lane."""
+    """Independent chains of filtering and mapping for each chunk of each lane, merged by lane.
+
+    Counts and seconds are those of `pegasus/epigenomics/epigenomics-chameleon-ilmn-6seq-50k-001.json` in WfInstances:
+    six lanes, whose splits took from one to fifteen minutes, and 420 chunks; 26,060 s in all. Merges are guessed.
+    """
     trace = Trace("epigenomics")
     merged = []
-    for _ in range(4):
-        split = trace.add("fastqSplit", 30)
+    for split_s in (130, 514, 66, 878, 63, 824):
+        split = trace.add("fastqSplit", split_s, varied=False, memory_mb=0)
         mapped = []
-        for _ in range(48):
-            filtered = trace.add("filterContams", 20, [split])
-            converted = trace.add("sol2sanger", 8, [filtered])
-            packed = trace.add("fastq2bfq", 10, [converted])
-            mapped.append(trace.add("map", 180, [packed], cores=2, memory_mb=3000))
-        merged.append(trace.add("mapMerge", 40, mapped, memory_mb=4000))
-    everything = trace.add("mapMergeAll", 60, merged, cores=2, memory_mb=8000)
-    trace.add("pileup", 90, [trace.add("maqIndex", 30, [everything], memory_mb=4000)], memory_mb=4000)
+        for chunk in range(70):
+            filtered = trace.add("filterContams", (1.4, 25)[chunk % 2], [split], memory_mb=0)
+            converted = trace.add("sol2sanger", (0.3, 14)[chunk % 2], [filtered], memory_mb=0)
+            packed = trace.add("fast2bfq", 2.2, [converted], memory_mb=0)
+            mapped.append(trace.add("map", 32, [packed], memory_mb=0))
+        merged.append(trace.add("mapMerge", 5, mapped, memory_mb=0))
+    everything = trace.add("mapMerge", 10, merged, memory_mb=0)
+    trace.add("pileup", 53, [trace.add("chr21", 5, [everything], memory_mb=0)], memory_mb=0)
     return trace
 
 
