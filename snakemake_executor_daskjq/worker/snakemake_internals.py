@@ -153,7 +153,13 @@ class Snakemake:
         def step_in(workflow: Any, **options: Any) -> Any:
             self._workflow_class.execute = execute
             parsed = ParsedWorkflow(workflow)
+            # Older versions log in a thread of their own, which no fork has.
+            listener = self._log_state.get("queue_listener")
+            if listener is not None:
+                listener.stop()
             arguments = serve(parsed)
+            if listener is not None:
+                listener.start()
             parsed.become(arguments, self._cli.parse_wait_for_files(arguments))
             return execute(workflow, **options)
 
