@@ -46,6 +46,8 @@ _LARGEST_SOURCE = 2**20
 
 _INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _SYSTEM = ("/proc/", "/sys/", "/dev/")
+_SNAKEMAKES = ("/.snakemake/", "/snakemake/source-cache/", "/__pycache__/")
+"""In paths that Snakemake and Python write by themselves."""
 
 
 class ParseRecord:
@@ -108,8 +110,11 @@ class ParseRecord:
         if event == "open":
             path, _, flags = arguments
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
-            if not writes and (name := _name(path)):
-                self._opened.add(name)
+            if name := _name(path):
+                if not writes:
+                    self._opened.add(name)
+                elif not any(part in name for part in _SNAKEMAKES):
+                    self._doubts.append(f"writes {name}")  # each cold job does so again
         elif event in ("os.listdir", "os.scandir"):
             if name := _name(arguments[0] if arguments[0] is not None else "."):
                 self._listed[name] = None

@@ -154,6 +154,7 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> N
     os.chdir(opening["cwd"])
     snakemake.watch_cores(lambda: record.add_doubt("reads workflow.cores"))
     host = os.getpid()
+    tempfile.gettempdir()  # it writes a file to see whether it can, the first time
     record.start()
     try:
         snakemake.main_until_parsed(opening["argv"], parsed)
