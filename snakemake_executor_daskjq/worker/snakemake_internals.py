@@ -200,8 +200,6 @@ class ParsedWorkflow:
                 raise KeyError("_cores")
         except (AttributeError, KeyError) as error:
             raise UnexpectedSnakemakeError(str(error)) from error
-        if hasattr(sys.modules["snakemake.logging"], "logger_manager"):
-            raise UnexpectedSnakemakeError("before 9.15 its logging has a thread, which no child would have")
 
     @property
     def uses_storage(self) -> bool:
