@@ -144,7 +144,7 @@ def run(jobs: int) -> tuple[list[dict[str, float]], float]:
                 return decode(stream.read(body_length(stream.read(HEADER.size))))
 
             def launch(i: int) -> Launch:
-                cache = ("--runtime-source-cache-path", f"{folder}/cache")
+                cache = ("--runtime-source-cache-path", f"{folder}/snakemake/source-cache/run")
                 argv = ("--snakefile", f"{folder}/Snakefile", *cache, *ARGUMENTS)
                 own = ("--target-jobs", f"a:i={i}", "--allowed-rules", "a", "--cores", "1", "--force-use-threads")
                 return Launch(f"a{i}", argv, (*own, "--attempt", "1"), folder, f"{folder}/log", sys.executable)
