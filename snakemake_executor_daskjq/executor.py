@@ -209,19 +209,30 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self.warn("--jobscript has no effect: jobs run on pilots, and have no script of their own.")
 
     def _outlook(self) -> Outlook:
-        """One walk over the DAG, at the start only: it may have 100,000 jobs."""
+        """One walk over the DAG, at the start only: it may have 100,000 jobs. A group is one job."""
         dag = self.workflow.dag
+        groups: dict[int, str] = {}  # their names, which Snakemake puts together at each call
         jobs: Counter[str] = Counter()
         follows: defaultdict[str, set[str]] = defaultdict(set)
         is_open_ended = False
+
+        def name_of(job: Any) -> str:
+            group = dag.get_job_group(job) if job.group else None
+            if group is None:
+                name: str = job.rule.name
+                return name
+            if id(group) not in groups:
+                groups[id(group)] = group.name
+                jobs[group.name] += not group.is_local
+            return groups[id(group)]
+
         for job in dag.needrun_jobs():
-            name = job.group or job.rule.name
+            name = name_of(job)
             is_open_ended = is_open_ended or job.is_checkpoint
-            if not job.is_local:
+            if not job.is_local and name == job.rule.name:
                 jobs[name] += 1
             for earlier in dag.dependencies[job]:
-                earlier_name = earlier.group or earlier.rule.name
-                if earlier_name != name and dag.needrun(earlier):
+                if dag.needrun(earlier) and (earlier_name := name_of(earlier)) != name:
                     follows[earlier_name].add(name)
         return Outlook(dict(jobs), {name: frozenset(after) for name, after in follows.items()}, is_open_ended)
 

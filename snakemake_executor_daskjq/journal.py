@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import json
 import os
 import time
@@ -62,6 +63,8 @@ class Journal:
         self._path = path
         self._complain: Callable[[str], None] | None = complain
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError):  # some file systems have no locks
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel takes it back, however the run ends
         self._is_torn = False
 
     def write(self, event: Event) -> None:
@@ -81,6 +84,16 @@ class Journal:
         with contextlib.suppress(OSError):
             os.close(self._fd)
         self._fd = -1
+
+
+def is_written(path: Path) -> bool:
+    """Whether a run still writes the journal; True where that can't be known."""
+    try:
+        with path.open("rb") as journal:
+            fcntl.flock(journal, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:

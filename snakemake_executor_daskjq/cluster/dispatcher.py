@@ -25,6 +25,7 @@ from ..policy.idle import Prospects
 from ..policy.losses import Losses, is_crash
 from ..policy.placement import may_start_ahead, place
 from ..policy.queue import ReadyQueue
+from ..policy.waits import waits_for
 from .roster import Fleet, Pilot, Roster
 
 if TYPE_CHECKING:
@@ -123,12 +124,12 @@ class Dispatcher(Generic[Fleet]):
         wanted = None if "mem_mb" in request.amounts else self._estimates.memory_mb(request.rule)
         if wanted is None:
             return request
-        offers = [
-            pool.amounts["mem_mb"]
-            for pool in self.roster.pools.values()
-            if request.may_use(pool.name) and not misfit(request, pool)
-        ]
+        offers = [pool.amounts["mem_mb"] for pool in self._fitting(request)]
         return replace(request, amounts={**request.amounts, "mem_mb": min([wanted, *offers])})
+
+    def _fitting(self, request: Request) -> list[Pool]:
+        """The pools whose pilots could hold it."""
+        return [pool for pool in self.roster.pools.values() if request.may_use(pool.name) and not misfit(request, pool)]
 
     async def close(self) -> None:
         """Place, plan and report nothing any more."""
@@ -256,11 +257,7 @@ class Dispatcher(Generic[Fleet]):
 
     def _alone(self, request: Request) -> Request:
         """A job that may be what takes pilots down has its last try on a pilot of its own."""
-        whole = [
-            pool.amounts["cores"]
-            for pool in self.roster.pools.values()
-            if request.may_use(pool.name) and not misfit(request, pool)
-        ]
+        whole = [pool.amounts["cores"] for pool in self._fitting(request)]
         return replace(request, amounts={**request.amounts, "cores": max([request.amounts["cores"], *whole])})
 
     def _give_back(self, pilot: Pilot, key: str) -> None:
@@ -405,7 +402,12 @@ class Dispatcher(Generic[Fleet]):
 
     def job_counts(self) -> str:
         waiting = len(self._ready)
-        return f"jobs: {len(self._jobs) - waiting} running, {waiting} waiting"
+        counts = f"jobs: {len(self._jobs) - waiting} running, {waiting} waiting"
+        first = next((group.head for group in self._ready.ranked(time.time()) if group.waiting), None)
+        if first is None:
+            return counts
+        fitting = [pool.name for pool in self._fitting(first)]
+        return f"{counts}, {first.rule} for {waits_for(first.amounts, fitting, *self.roster.pilots_by_pool())}"
 
     def spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -268,6 +268,10 @@ class Roster(Generic[Fleet]):
             )
             return
         again = f" Next try in {retry_in_s:.0f} s."
+        if starts.pauses:
+            again = (
+                f" Pool {pool} pauses after {starts.failures} failed starts; next try in {retry_in_s / 60:.0f} minutes."
+            )
         if starts.given_up:
             again = f" Pool {pool} gets no more pilots; other pools go on." if len(self.pools) > 1 else ""
         self._reporter.warn(f"Pilot {pilot} could not be started: {starts.words or 'no reason given'}.{again}")
@@ -286,7 +290,7 @@ class Roster(Generic[Fleet]):
         ends_at = None if pool.walltime_s is None else now + pool.walltime_s
         known.room = Room(pilot, pool.name, dict(pool.amounts), ends_at, pool.slack_s, pool.walltime_s)
         self.ledger.add(known.room)
-        self.starts[pool.name] = Starts()
+        self.starts[pool.name] = Starts(has_worked=True)
         self._journal.write(events.PilotStarted(pilot=pilot, host=host, amounts=pool.amounts))
         known.host = host
         if host in self._bad_hosts:
@@ -398,8 +402,18 @@ class Roster(Generic[Fleet]):
             self.ledger.remove(pilot.room)
             pilot.room = None
 
+    def pilots_by_pool(self) -> tuple[dict[str, list[Amounts]], Counter[str]]:
+        """What running pilots have free, and how many are requested or queued."""
+        free: dict[str, list[Amounts]] = {}
+        coming: Counter[str] = Counter()
+        for pilot in self.pilots.values():
+            if pilot.room is not None:
+                free.setdefault(pilot.pool.name, []).append(pilot.room.free)
+            coming[pilot.pool.name] += pilot.state in (PilotState.PENDING, PilotState.REQUESTED)
+        return free, coming
+
     def _count(self) -> str:
-        """The status line: how many pilots there are, and how many jobs wait and run."""
+        """The status line: how many pilots there are, how many jobs wait and run, and what the next waits for."""
         states = Counter(pilot.state for pilot in self.pilots.values())
         queued = states[PilotState.PENDING] + states[PilotState.REQUESTED]
         return f"(pilots: {states[PilotState.RUNNING]} running, {queued} queued; {self._rounds.job_counts()})"

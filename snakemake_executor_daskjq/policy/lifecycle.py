@@ -9,6 +9,12 @@ LONGEST_DELAY_S = 60.0
 GIVE_UP_AFTER = 6
 """Failed starts one after the other, about half a minute of waiting in all."""
 
+PAUSE_S = 600.0
+LONGEST_PAUSE_S = 3600.0
+PAUSES = 12
+"""A pool whose pilots have worked pauses instead, ten minutes at first and an hour at most: a site's trouble may be
+over in the morning. Its pauses are about ten hours in all."""
+
 HOPELESS = (
     # What no second try mends; the words are sbatch's, qsub's, bsub's, oarsub's and condor_submit's.
     "invalid partition",
@@ -38,6 +44,7 @@ FULL = (
     "too many jobs",
     "job limit",
     "pending job threshold",
+    "temporarily unable to accept job",
 )
 
 
@@ -53,6 +60,7 @@ class Starts:
     hopeless : its words say that no further try can succeed.
     full : its words say that the queue takes no more for now.
     waits : tries in a row that found it so.
+    has_worked : a pilot of the pool has connected in this run.
     """
 
     failures: int = 0
@@ -61,11 +69,13 @@ class Starts:
     hopeless: bool = False
     full: bool = False
     waits: int = 0
+    has_worked: bool = False
 
     def failed(self, words: str, now: float, jitter: float = 0.0) -> Starts:
         """After a failed start: back off, twice as long each time, and up to a quarter more by `jitter` (0 to 1).
 
-        A full queue is no failure: it is tried again for as long as it takes.
+        A full queue is no failure: it is tried again for as long as it takes. A pool that has worked pauses, where
+        another is given up.
 
         >>> Starts().failed("Socket timed out", now=100.0).not_before
         101.0
@@ -79,18 +89,27 @@ class Starts:
         if now < self.not_before:
             return self
         tries = self.failures + self.waits
-        delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(tries, 10)) * (1 + jitter / 4)
+        delay_s = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2 ** min(tries, 10))
         told = words.lower()
         full = any(phrase in told for phrase in FULL)
+        failures = self.failures + (not full)
+        if self.has_worked and not full and failures >= GIVE_UP_AFTER:
+            delay_s = min(LONGEST_PAUSE_S, PAUSE_S * 2 ** min(failures - GIVE_UP_AFTER, 10))
         return Starts(
-            failures=self.failures + (not full),
-            not_before=now + delay_s,
+            failures=failures,
+            not_before=now + delay_s * (1 + jitter / 4),
             words=words,
             hopeless=not full and any(phrase in told for phrase in HOPELESS),
             full=full,
             waits=self.waits + full,
+            has_worked=self.has_worked,
         )
 
     @property
     def given_up(self) -> bool:
-        return self.hopeless or self.failures >= GIVE_UP_AFTER
+        return self.hopeless or self.failures >= GIVE_UP_AFTER + (PAUSES if self.has_worked else 0)
+
+    @property
+    def pauses(self) -> bool:
+        """True if the next try is a long while away."""
+        return self.has_worked and not self.given_up and self.failures >= GIVE_UP_AFTER

@@ -24,6 +24,8 @@ COMING = (PilotState.REQUESTED, PilotState.PENDING)
 
 def explain(run: Run, asked: str | None, now: float) -> Iterator[str]:
     """Lines for the user. `asked` is a rule, a job's id or its key; None for everything that waits."""
+    if run.killed:
+        yield f"Snakemake has ended without a word (was it killed?); this is how the run stood at {_clock(run.now)}."
     chosen = [job for job in run.jobs.values() if asked in (None, job.request.rule, job.request.key, _id(job))]
     if not chosen and asked is not None:
         yield (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NoRunError
-from ..journal import read
+from ..journal import is_written, read
 from ..model.events import Event
 from ..model.pool import PilotState, Pool
 from ..model.request import Request
@@ -57,7 +57,10 @@ class Pilot:
 
 @dataclass(slots=True)
 class Run:
-    """Folded from the events in order; `now` is the last one's time."""
+    """Folded from the events in order; `now` is the last one's time.
+
+    `over` once it has ended, by itself or, `killed`, without a word.
+    """
 
     pools: dict[str, Pool] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class Run:
     excluded: dict[str, int] = field(default_factory=dict)  # hosts that get no pilots -> pilots that crashed there
     now: float = 0.0
     over: bool = False
+    killed: bool = False
 
     @classmethod
     def of(cls, events: Iterable[dict[str, Any]]) -> Run:
@@ -163,7 +167,10 @@ def load(folder: Path) -> Run:
     """The run of a folder. Raises NoRunError where it has no journal."""
     path = folder / "journal.jsonl"
     try:
-        return Run.of(read(path))
+        run = Run.of(read(path))
+        if not run.over and not is_written(path):
+            run.over = run.killed = True
+        return run
     except OSError:
         raise NoRunError(str(folder)) from None
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq.policy.lifecycle import FIRST_DELAY_S, GIVE_UP_AFTER, LONGEST_DELAY_S, Starts
+from snakemake_executor_daskjq.policy.lifecycle import (
+    FIRST_DELAY_S,
+    GIVE_UP_AFTER,
+    LONGEST_DELAY_S,
+    LONGEST_PAUSE_S,
+    PAUSE_S,
+    Starts,
+)
 
 
 def test_failures_back_off_twice_as_long_each_time_up_to_a_limit() -> None:
@@ -28,6 +35,22 @@ def test_it_gives_up_after_a_number_of_failures_in_a_row() -> None:
     assert starts.words == "busy"
 
 
+def test_a_pool_that_has_worked_pauses_ever_longer_and_is_given_up_after_a_night() -> None:
+    starts, now, delays = Starts(has_worked=True), 0.0, []
+    while not starts.given_up:
+        starts = starts.failed("Socket timed out on send/recv operation", now)
+        delays.append(starts.not_before - now)
+        now = starts.not_before
+    pauses = delays[GIVE_UP_AFTER - 1 :]
+    assert pauses[:4] == [PAUSE_S, 2 * PAUSE_S, 4 * PAUSE_S, LONGEST_PAUSE_S]
+    assert max(pauses) == LONGEST_PAUSE_S
+    assert 8 * 3600 < now < 12 * 3600
+
+
+def test_a_pool_that_has_worked_is_given_up_at_once_for_words_that_no_retry_mends() -> None:
+    assert Starts(has_worked=True).failed("sbatch: error: invalid account or account/partition", 0.0).given_up
+
+
 def test_pilots_that_fail_together_count_once() -> None:
     starts = Starts().failed("busy", 0.0)
     assert starts.failed("busy", 0.5) is starts
@@ -45,6 +68,7 @@ def test_words_that_no_retry_mends_give_up_at_once() -> None:
         "accounting/QOS policy (job submit limit, user's size and/or time limits)",
         "sbatch: error: AssocMaxSubmitJobLimit",
         "qsub: would exceed queue generic's per-user limit",
+        "sbatch: error: Batch job submission failed: Slurm temporarily unable to accept job, sleeping and retrying",
         "Unable to run job: job rejected: Only 10 jobs are allowed per user (current job count: 10).",
     ],
 )
@@ -63,5 +87,5 @@ def test_delays_stay_within_their_bounds_whatever_is_said(failures: list[tuple[s
     starts, now = Starts(), 0.0
     for words, jitter in failures:
         starts = starts.failed(words, now, jitter)
-        assert FIRST_DELAY_S <= starts.not_before - now <= 1.25 * LONGEST_DELAY_S
+        assert FIRST_DELAY_S <= starts.not_before - now <= 1.25 * LONGEST_DELAY_S + 1e-6
         now = starts.not_before

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from snakemake_executor_daskjq.errors import NoRunError
+from snakemake_executor_daskjq.journal import Journal
 from snakemake_executor_daskjq.model import events
 from snakemake_executor_daskjq.model.outcome import End
 from snakemake_executor_daskjq.model.pool import Pool
@@ -124,6 +125,19 @@ def test_a_folder_without_a_journal_or_with_another_one_is_an_error(tmp_path: Pa
     (tmp_path / "journal.jsonl").write_text('{"t": 1, "event": "job_placed", "key": "x"}\n')
     with pytest.raises(NoRunError, match="not as expected"):
         load(tmp_path)
+
+
+def test_a_run_that_was_killed_is_told_as_such_and_one_that_goes_on_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    journal = Journal(path, pytest.fail)
+    journal.write(events.RunStarted(1, "0", {pool.name: asdict(pool) for pool in POOLS}))
+    journal.write(submitted("map-1", "map", cores=3))
+    assert "was it killed?" not in said(load(tmp_path))
+    journal.close()
+    assert "was it killed?" in said(load(tmp_path))
+    with path.open("a") as lines:
+        lines.write('{"t": 2, "event": "run_ended", "cancelled": false}\n')
+    assert "was it killed?" not in said(load(tmp_path))
 
 
 def test_what_the_reader_reads_are_events_of_the_journal() -> None:

@@ -1,0 +1,140 @@
+"""The warm hosts of a pilot, without a pilot: which job gets which, and when one is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import textwrap
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from snakemake_executor_daskjq.model.outcome import End, Outcome
+from snakemake_executor_daskjq.model.request import Launch, WarmStart
+from snakemake_executor_daskjq.worker import contexts
+from snakemake_executor_daskjq.worker.contexts import Hosts
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process control needs Linux")
+
+# The shell's parent is the job, and the job's the host.
+SNAKEFILE = """
+    rule a:
+        output: "{i}"
+        shell: "echo {config[who]} $(cut -d' ' -f4 /proc/$PPID/stat) > {output}.host; {config[then]}; touch {output}"
+"""
+ARGUMENTS = (
+    *("--force", "--nolock", "--retries", "0", "--scheduler", "greedy", "--mode", "remote", "--no-hooks"),
+    *("--max-inventory-time", "0", "--ignore-incomplete", "--default-resources", "tmpdir=system_tmpdir"),
+    *("--quiet", "progress", "rules", "host"),
+)
+
+
+def launch(folder: Path, target: str, who: str = "one", then: str = "true") -> Launch:
+    if not (folder / "Snakefile").exists():  # one that is written anew is parsed anew
+        (folder / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
+    cache = folder / "snakemake" / "source-cache" / "run"
+    common = ("--snakefile", str(folder / "Snakefile"), "--runtime-source-cache-path", str(cache), *ARGUMENTS)
+    config = ("--config", f"who={who}", f"then={then}")
+    own = ("--target-jobs", f"a:i={target}", "--allowed-rules", "a", "--cores", "1", "--force-use-threads")
+    log = folder / f"{target}.log"
+    return Launch(
+        target, (*common, *config), (*own, "--attempt", "1"), str(folder), str(log), sys.executable,
+        warm_start=WarmStart.WORKFLOW,
+    )  # fmt: skip
+
+
+async def run(hosts: Hosts, job: Launch) -> tuple[str, int]:
+    """What the job was told, and its host."""
+    outcome = await hosts.run(job)
+    assert outcome.end is End.SUCCEEDED, Path(job.log_path).read_text()
+    assert outcome.warm_start is WarmStart.WORKFLOW, outcome.colder_because
+    return told(job)
+
+
+def told(job: Launch) -> tuple[str, int]:
+    who, host = (Path(job.cwd) / f"{job.key}.host").read_text().split()
+    return who, int(host)
+
+
+async def gone(pid: int) -> None:
+    with suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            await asyncio.sleep(0.01)  # not our child: its end can't be awaited
+
+
+async def appears(path: Path) -> None:
+    while not path.exists() or not path.read_text().strip():
+        await asyncio.sleep(0.01)  # a file can't be awaited
+
+
+def hosts_of(folder: Path, count: int) -> list[int]:
+    async def body() -> list[int]:
+        hosts = Hosts()
+        try:
+            return [(await run(hosts, launch(folder, str(i))))[1] for i in range(count)]
+        finally:
+            await hosts.stop(0.2)
+
+    found = asyncio.run(asyncio.wait_for(body(), 60))
+    for pid in set(found):
+        asyncio.run(asyncio.wait_for(gone(pid), 10))
+    return found
+
+
+def test_a_warm_host_is_replaced_after_a_number_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contexts, "MAX_JOBS", 2)
+    first, second, third, fourth = hosts_of(tmp_path, 4)
+    assert first == second != third == fourth
+
+
+def test_a_warm_host_is_replaced_when_it_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contexts, "MAX_GROWTH_MB", -1.0)
+    assert len(set(hosts_of(tmp_path, 2))) == 2
+
+
+def test_an_idle_warm_host_ends_and_the_next_job_gets_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contexts, "IDLE_S", 0.05)
+
+    async def body() -> None:
+        hosts = Hosts()
+        _, first = await run(hosts, launch(tmp_path, "0"))
+        await gone(first)
+        _, second = await run(hosts, launch(tmp_path, "1"))
+        assert second != first
+        await hosts.stop(0.2)
+
+    asyncio.run(asyncio.wait_for(body(), 60))
+
+
+def test_two_workflows_run_side_by_side_and_one_hosts_death_is_not_the_others(tmp_path: Path) -> None:
+    until_go = "while [ ! -e go ]; do sleep 0.02; done"
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    held, killed = launch(tmp_path / "one", "a", "one", until_go), launch(tmp_path / "two", "b", "two", until_go)
+
+    async def body() -> tuple[Outcome, Outcome]:
+        hosts = Hosts()
+        running = [asyncio.create_task(hosts.run(job)) for job in (held, killed)]
+        for job in (held, killed):
+            await appears(Path(job.cwd) / f"{job.key}.host")
+        assert told(held)[0] == "one"
+        assert told(killed)[0] == "two"
+        assert told(held)[1] != told(killed)[1]
+        os.kill(told(killed)[1], signal.SIGKILL)
+        lost = await running[1]
+        (tmp_path / "one" / "go").touch()
+        kept = await running[0]
+        (tmp_path / "two" / "go").touch()
+        again = await hosts.run(killed)
+        await hosts.stop(0.2)
+        assert again.end is End.SUCCEEDED
+        return kept, lost
+
+    kept, lost = asyncio.run(asyncio.wait_for(body(), 90))
+    assert (kept.end, lost.end) == (End.SUCCEEDED, End.LOST)
