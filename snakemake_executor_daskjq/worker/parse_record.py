@@ -56,6 +56,7 @@ class ParseRecord:
     def __init__(self) -> None:
         self._recording = False
         self._opened: set[str] = set()
+        self._written: set[str] = set()
         self._asked: dict[str, Signature] = {}
         self._listed: dict[str, Signature] = {}
         self._read: dict[str, Signature] = {}
@@ -78,6 +79,8 @@ class ParseRecord:
             setattr(os, name, function)
         if random.getstate() != self._random_state:
             self._doubts.append("uses random numbers")
+        # Each cold job writes them again. A file without a name is opened by that of a folder.
+        self._doubts += [f"writes {path}" for path in sorted(self._written) if not os.path.isdir(path)]
         for path in self._opened:
             self._read[path] = _file(path)
             self._scan(path)
@@ -114,7 +117,7 @@ class ParseRecord:
                 if not writes:
                     self._opened.add(name)
                 elif not any(part in name for part in _SNAKEMAKES):
-                    self._doubts.append(f"writes {name}")  # each cold job does so again
+                    self._written.add(name)
         elif event in ("os.listdir", "os.scandir"):
             if name := _name(arguments[0] if arguments[0] is not None else "."):
                 self._listed[name] = None

@@ -79,6 +79,11 @@ def test_what_no_file_tells_is_doubted(folder: Path, parse: str, doubt: str) -> 
     assert record(folder, parse)[0] == doubt
 
 
+def test_files_that_a_parse_writes_are_doubted_and_those_without_a_name_are_not(folder: Path) -> None:
+    assert record(folder, "open('log', 'a').write('parsed')")[0] == f"writes {folder / 'log'}"
+    assert record(folder, "import tempfile; tempfile.TemporaryFile().write(b'x'); open(os.devnull, 'w')")[0] == ""
+
+
 def test_sources_are_read_for_clocks_and_data_is_not(folder: Path) -> None:
     (folder / "Snakefile").write_text("T = datetime.now()")
     (folder / "notes.txt").write_text("we met now() and then")
