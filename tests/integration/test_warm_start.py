@@ -312,6 +312,11 @@ FACTS = """
                     "limits": [resource.getrlimit(number) for number in range(16)],
                     "variables": sorted(name for name in os.environ if name != "TMPDIR"),
                     "cwd": os.path.basename(os.getcwd()),
+                    "nice": os.nice(0),
+                    "cpus": len(os.sched_getaffinity(0)),
+                    "killable": open("/proc/self/oom_score_adj").read(),
+                    "locks": sorted(os.listdir(".snakemake/locks")),
+                    "seen": [os.path.exists(output[0]), os.path.exists("late.py")],
                     "stdin": sys.stdin.read(),
                     "handlers": [str(type(handler)) for handler in logging.getLogger("snakemake").handlers],
                     "root handlers": [str(type(handler)) for handler in logging.getLogger().handlers],
@@ -370,6 +375,34 @@ def test_files_that_a_rule_leaves_open_are_written(any_warmth: Workflow) -> None
     workflow = any_warmth.write(LEFT_OPEN)
     assert workflow.run() == 0, workflow.output[-3000:]
     assert [workflow.read(name) for name in ("text", "bytes", "c")] == ["left open"] * 3
+
+
+LATE = """
+    import os, sys
+    sys.path.insert(0, ".")
+    try:
+        import late
+    except ImportError:
+        pass
+    rule all:
+        input: "out"
+    rule write:
+        output: "late.py"
+        shell: "echo 'VALUE = 1' > {output}"
+    rule use:
+        input: "late.py"
+        output: "out"
+        run:
+            import late
+            open(output[0], "w").write(f"{late.VALUE} {os.path.getsize(input[0])}")
+"""
+
+
+def test_what_jobs_make_is_seen_by_the_next_whatever_the_host_has_looked_for(any_warmth: Workflow) -> None:
+    """Python remembers the contents of folders that it imports from, and Snakemake which files are there."""
+    workflow = any_warmth.write(LATE)
+    assert workflow.run() == 0, workflow.output[-3000:]
+    assert workflow.read("out") == "1 10"
 
 
 def test_two_contexts_work_side_by_side_on_one_pilot(workflow: Workflow) -> None:
