@@ -31,10 +31,10 @@ class Trace:
         seconds: float,
         parents: list[str] | None = None,
         cores: int = 1,
-        memory_mb: int = 500,
+        memory_mb: int = 0,
         varied: bool = True,
     ) -> str:
-        """One task; its seconds and memory vary by a third around what is given."""
+        """One task; its seconds and memory, where there are any, vary by a third around what is given."""
         if varied:
             seconds *= self.random.uniform(0.67, 1.33)
         task = f"{kind}_{len(self.tasks):05d}"
@@ -74,21 +74,21 @@ def montage() -> Trace:
     trace = Trace("montage")
     mosaics = []
     for _ in range(3):
-        projected = [trace.add("mProject", 27, memory_mb=0) for _ in range(217)]
+        projected = [trace.add("mProject", 27) for _ in range(217)]
         pairs = [(i, (i + step) % 217) for step in range(1, 7) for i in range(217)][:1176]
         fits = [
-            trace.add("mDiffFit", 23 if number % 13 == 0 else 0.9, [projected[i], projected[j]], memory_mb=0)
+            trace.add("mDiffFit", 23 if number % 13 == 0 else 0.9, [projected[i], projected[j]])
             for number, (i, j) in enumerate(pairs)
         ]
-        concat = trace.add("mConcatFit", 6.8, fits, memory_mb=0)
-        model = trace.add("mBgModel", 59.3, [concat], memory_mb=0)
+        concat = trace.add("mConcatFit", 6.8, fits)
+        model = trace.add("mBgModel", 59.3, [concat])
         corrected = [
-            trace.add("mBackground", (0.5, 6, 11, 12)[number % 4], [image, model], memory_mb=0)
+            trace.add("mBackground", (0.5, 6, 11, 12)[number % 4], [image, model])
             for number, image in enumerate(projected)
         ]
-        table = trace.add("mImgtbl", 1.0, corrected, memory_mb=0)
-        mosaics.append(trace.add("mViewer", 7.2, [trace.add("mAdd", 3.0, [table], memory_mb=0)], memory_mb=0))
-    trace.add("mViewer", 14.8, mosaics, memory_mb=0)
+        table = trace.add("mImgtbl", 1.0, corrected)
+        mosaics.append(trace.add("mViewer", 7.2, [trace.add("mAdd", 3.0, [table])]))
+    trace.add("mViewer", 14.8, mosaics)
     return trace
 
 
@@ -101,16 +101,16 @@ def epigenomics() -> Trace:
     trace = Trace("epigenomics")
     merged = []
     for split_s in (130, 514, 66, 878, 63, 824):
-        split = trace.add("fastqSplit", split_s, varied=False, memory_mb=0)
+        split = trace.add("fastqSplit", split_s, varied=False)
         mapped = []
         for chunk in range(70):
-            filtered = trace.add("filterContams", (1.4, 25)[chunk % 2], [split], memory_mb=0)
-            converted = trace.add("sol2sanger", (0.3, 14)[chunk % 2], [filtered], memory_mb=0)
-            packed = trace.add("fast2bfq", 2.2, [converted], memory_mb=0)
-            mapped.append(trace.add("map", 32, [packed], memory_mb=0))
-        merged.append(trace.add("mapMerge", 5, mapped, memory_mb=0))
-    everything = trace.add("mapMerge", 10, merged, memory_mb=0)
-    trace.add("pileup", 53, [trace.add("chr21", 5, [everything], memory_mb=0)], memory_mb=0)
+            filtered = trace.add("filterContams", (1.4, 25)[chunk % 2], [split])
+            converted = trace.add("sol2sanger", (0.3, 14)[chunk % 2], [filtered])
+            packed = trace.add("fast2bfq", 2.2, [converted])
+            mapped.append(trace.add("map", 32, [packed]))
+        merged.append(trace.add("mapMerge", 5, mapped))
+    everything = trace.add("mapMerge", 10, merged)
+    trace.add("pileup", 53, [trace.add("chr21", 5, [everything])])
     return trace
 
 
@@ -130,7 +130,7 @@ def genome() -> Trace:
 def blast() -> Trace:
     """One split, many long searches of about the same length, two tasks that gather."""
     trace = Trace("blast")
-    split = trace.add("split_fasta", 20)
+    split = trace.add("split_fasta", 20, memory_mb=500)
     searches = [trace.add("blastall", 150, [split], memory_mb=1500) for _ in range(500)]
     trace.add("cat_blast", 30, searches, memory_mb=1000)
     trace.add("cat", 20, searches, memory_mb=1000)
