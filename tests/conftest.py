@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # CI tries the same examples each time, so that a change is judged by what it changes; elsewhere new ones are tried.
-hypothesis.settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    hypothesis.settings.load_profile("ci")
+# No example has a deadline: machines are busy at times, and speed is for the benchmarks.
+hypothesis.settings.register_profile("daskjq", derandomize=bool(os.environ.get("CI")), deadline=None)
+hypothesis.settings.load_profile("daskjq")
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ frames = st.builds(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(frames | st.binary(max_size=30), min_size=1, max_size=4))
 @example([HEADER.pack(2) + b"{}"])
 @example([encode({"op": "start"})])
@@ -103,7 +103,7 @@ options = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(options)
 def test_any_settings_are_a_config_or_a_setting_error(stated: dict[str, Any]) -> None:
     try:
@@ -122,7 +122,7 @@ documents = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=80) | st.text(max_size=80).map(str.encode) | documents.map(lambda d: json.dumps(d).encode()))
 @example(b"pools: &a [*a]")
 @example(b"pools: &a {b: *a}")
@@ -148,7 +148,7 @@ lines = st.fixed_dictionaries({"event": st.sampled_from(sorted(KINDS)) | st.text
 })  # fmt: skip
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(st.binary(max_size=40) | lines.map(lambda line: json.dumps(line).encode()), max_size=8))
 @example([b"[" * 100_000])
 @example([b'{"t":1e999,"event":"_init__"}', b"1" * 5000])
@@ -174,7 +174,6 @@ def test_what_is_written_into_a_journal_is_one_line_and_comes_back(words: str) -
         path.unlink()
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60) | anything.map(lambda value: json.dumps({"schema": 1, "rules": {"a": value}}).encode()))
 def test_any_history_is_one_or_none(data: bytes) -> None:
     path = written(data)
@@ -198,7 +197,6 @@ def test_any_record_of_a_batch_job_is_words_or_nothing(text: str) -> None:
     assert record.parse(text) == printable(record.parse(text))
 
 
-@settings(deadline=None)
 @given(words, words)
 @example("PartitionName=main MaxTime=²-00:00", "main|4|4000|gpu:²|1")
 def test_any_answers_about_partitions_are_partitions_or_none(partitions: str, nodes: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq.errors import SettingError
@@ -179,7 +179,6 @@ def test_a_file_that_is_not_there_and_options_beside_it_are_refused(tmp_path: Pa
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
-@settings(deadline=None)  # it writes files, on machines that may be busy
 @given(st.one_of(words, st.sampled_from(list(KEYS))), st.one_of(words, st.lists(words), st.dictionaries(words, words)))
 def test_any_key_with_any_value_is_a_pool_or_a_setting_error(
     tmp_path_factory: pytest.TempPathFactory, key: str, value: object

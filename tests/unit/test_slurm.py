@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq import slurm
@@ -117,7 +117,6 @@ def test_whatever_slurm_says_pilots_fit_its_nodes(partitions: str, nodes: str) -
             )
 
 
-@settings(deadline=None)  # it writes files, on machines that may be busy
 @given(
     st.lists(st.one_of(partition_lines, st.text())).map("\n".join),
     st.lists(st.one_of(node_lines, st.text())).map("\n".join),

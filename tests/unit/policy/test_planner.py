@@ -231,7 +231,7 @@ def test_limits_hold_and_work_always_has_a_pilot(demands: list[Demand], supplies
     check(demands, supplies, program=False)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(demands, supplies)
 def test_the_program_is_never_worse_than_greedy(demands: list[Demand], supplies: list[Supply]) -> None:
     check(demands, supplies, program=True)
