@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from ..model import events
-from ..model.pool import PilotState, Pool
+from ..model.pool import COMING, PilotState, Pool
 from ..policy.idle import NO_MORE_WORK_S, IdlePilot, Prospects, idle_pilots
 from ..policy.lifecycle import Starts
 from ..policy.losses import bad_hosts, is_crash
@@ -165,7 +165,7 @@ class Roster(Generic[Fleet]):
                     free[name][resource] += share
             elif pilot.room is not None:
                 ending[name] += 1
-            elif pilot.state in (PilotState.REQUESTED, PilotState.PENDING):
+            elif pilot.state in COMING:
                 coming[name] += 1
         return [
             Supply(pool, running[name], coming[name], ending[name], free[name], self.submissions_left(now, name))
@@ -225,7 +225,7 @@ class Roster(Generic[Fleet]):
         if self._query is not None:
             self._query.cancel()
         for pilot in self.pilots.values():
-            if pilot.state in (PilotState.REQUESTED, PilotState.PENDING, PilotState.RUNNING):
+            if pilot.state in (*COMING, PilotState.RUNNING):
                 self._end(pilot, "run ended")
 
     # -- what pilots do (FleetListener) ----------------------------------------------------------------------
@@ -243,7 +243,7 @@ class Roster(Generic[Fleet]):
 
     def pilot_start_failed(self, pilot: str, words: str) -> None:
         known = self.pilots[pilot]
-        if known.state not in (PilotState.REQUESTED, PilotState.PENDING):
+        if known.state not in COMING:
             return  # it ran, or was told to end
         known.state = PilotState.LOST
         now = time.time()
@@ -278,7 +278,7 @@ class Roster(Generic[Fleet]):
 
     def pilot_connected(self, pilot: str, address: str, host: str) -> None:
         known = self.pilots.get(pilot)
-        if known is None or known.state not in (PilotState.REQUESTED, PilotState.PENDING):
+        if known is None or known.state not in COMING:
             # Its submit command was killed before it could answer, or the batch system has started it again.
             self._rounds.spawn(self.fleet.end(pilot))
             return
@@ -409,11 +409,11 @@ class Roster(Generic[Fleet]):
         for pilot in self.pilots.values():
             if pilot.room is not None:
                 free.setdefault(pilot.pool.name, []).append(pilot.room.free)
-            coming[pilot.pool.name] += pilot.state in (PilotState.PENDING, PilotState.REQUESTED)
+            coming[pilot.pool.name] += pilot.state in COMING
         return free, coming
 
     def _count(self) -> str:
         """The status line: how many pilots there are, how many jobs wait and run, and what the next waits for."""
         states = Counter(pilot.state for pilot in self.pilots.values())
-        queued = states[PilotState.PENDING] + states[PilotState.REQUESTED]
+        queued = sum(states[state] for state in COMING)
         return f"(pilots: {states[PilotState.RUNNING]} running, {queued} queued; {self._rounds.job_counts()})"

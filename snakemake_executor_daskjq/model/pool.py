@@ -104,3 +104,7 @@ class PilotState(enum.StrEnum):
     RUNNING = "running"  # connected: jobs can be placed
     ENDED = "ended"  # told to end
     LOST = "lost"  # ended by itself, or never connected
+
+
+COMING = (PilotState.REQUESTED, PilotState.PENDING)
+"""Asked for, and not there yet."""

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 NAMES = {"mem_mb": "memory", "disk_mb": "disk", "gpu_percent": "GPUs"}
 
 
+def short(amounts: Amounts, free: Mapping[str, float]) -> list[str]:
+    """The resources of which less is free than the job needs.
+
+    >>> short({"cores": 8, "mem_mb": 9000, "gpu_percent": 100}, {"cores": 4, "mem_mb": 9000})
+    ['cores', 'gpu_percent']
+    """
+    return [name for name, amount in amounts.items() if amount > free.get(name, 0)]
+
+
 def waits_for(
     amounts: Amounts, pools: Sequence[str], free: Mapping[str, Iterable[Amounts]], coming: Mapping[str, int]
 ) -> str:
@@ -38,9 +47,6 @@ def waits_for(
     rooms = [(name, room) for name in pools for room in free.get(name, ())]
     if not rooms:
         return f"a pilot of pool {' or '.join(pools)}"
-    short = [
-        (next((NAMES.get(one, one) for one, n in amounts.items() if n > room.get(one, 0)), "its turn"), name)
-        for name, room in rooms
-    ]
-    (what, where), _ = Counter(short).most_common(1)[0]
+    lacking = [(next((NAMES.get(one, one) for one in short(amounts, room)), "its turn"), name) for name, room in rooms]
+    (what, where), _ = Counter(lacking).most_common(1)[0]
     return f"{what} in pool {where}"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import shown
 from ..mapping import ruled_out
-from ..model.pool import PilotState
-from ..policy.lifecycle import GIVE_UP_AFTER
+from ..model.pool import COMING, PilotState
+from ..policy.waits import short
 from .forecast import starts
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from ..model.pool import Pool
     from ..model.request import Request
     from .run import Job, Pilot, Run
-
-COMING = (PilotState.REQUESTED, PilotState.PENDING)
 
 
 def explain(run: Run, asked: str | None, now: float) -> Iterator[str]:
@@ -112,12 +110,12 @@ def _on(run: Run, pilot: Pilot, request: Request, now: float) -> str:
     for job in running:
         for name, amount in job.request.amounts.items():
             free[name] = free.get(name, 0) - amount
-    short = [name for name, amount in request.amounts.items() if amount > free.get(name, 0)]
-    if not short:
+    lacking = short(request.amounts, free)
+    if not lacking:
         return "it has room; other jobs go before, or the job starts at once"
     words = ", ".join(
         f"{shown(name, max(0, free.get(name, 0)))} free of {shown(name, pilot.pool.amounts[name]).partition('=')[2]}"
-        for name in short
+        for name in lacking
     )
     return f"{words}; {_counted(len(running))} there"
 
@@ -134,9 +132,11 @@ def _coming(pool: Pool, pilots: list[Pilot]) -> str:
         return f"{len(coming)} of its pilots wait in the batch queue" + (f" ({reasons})" if reasons else "")
     if running >= pool.max_pilots:
         return f"it has as many pilots as it may (max_pilots={pool.max_pilots})"
-    failed = [pilot.words for pilot in pilots if pilot.state is PilotState.LOST and pilot.words and not pilot.host]
+    failed = [pilot for pilot in pilots if pilot.state is PilotState.LOST and pilot.words and not pilot.host]
     if failed and not running:
-        return f"its pilots could not be started, last: {failed[-1]} (after {GIVE_UP_AFTER} times it is given up)"
+        last = failed[-1]
+        again = f"next try at {_clock(last.retry_at)}" if last.retry_at else "it gets no more of them"
+        return f"its pilots could not be started, last: {last.words}; {again}"
     return "no pilot is on its way; one is requested when the waiting work is worth it"
 
 

@@ -49,6 +49,7 @@ class Pilot:
     host: str = ""
     started_at: float = 0.0
     words: str = ""  # why it waits, failed or ended
+    retry_at: float = 0.0  # when another is tried after it has failed; 0 for never
 
     def ends_at(self) -> float | None:
         """When its walltime is over, in seconds since the epoch; None where it has none, or has not started."""
@@ -140,6 +141,7 @@ class Run:
     def _pilot_failed(self, event: dict[str, Any]) -> None:
         pilot = self.pilots[event["pilot"]]
         pilot.state, pilot.words = PilotState.LOST, event["words"]
+        pilot.retry_at = event["t"] + event["retry_in_s"] if event["retry_in_s"] else 0.0
 
     def _pilot_lost(self, event: dict[str, Any]) -> None:
         self.pilots[event["pilot"]].state = PilotState.LOST

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,10 @@ def run_of(*timed: tuple[float, events.Event]) -> Run:
     return Run.of(event.record(T + after) for after, event in ((0.0, started), *timed))
 
 
+def clock(after: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(T + after))
+
+
 def said(run: Run, asked: str | None = None, after: float = 100.0) -> str:
     return "\n".join(explain(run, asked, T + after))
 
@@ -62,9 +67,7 @@ def test_a_waiting_job_is_told_what_rules_pools_out_what_is_short_and_when_it_ma
     assert "pilot main-1: cores=1 free of 4; 1 job runs there." in lines
     assert "pool main: it has as many pilots as it may (max_pilots=1)." in lines
     assert "pool paid: no pilot is on its way" in lines
-    import time
-
-    when = time.strftime("%H:%M:%S", time.localtime(T + 10 + 600))  # the stated runtime of map-1, none measured yet
+    when = clock(10 + 600)  # the stated runtime of map-1, none measured yet
     assert f"Estimate: it starts about {when} on pilot main-1" in lines
     assert "main-1 (batch job 17) is on n1: 1 job runs, 58 min 30 s of walltime left." in lines
 
@@ -87,8 +90,11 @@ def test_pilots_that_wait_or_fail_are_told_with_the_batch_systems_words() -> Non
     assert "pool short is ruled out: the job asks for other pools or nodes, or lacks a label." in lines
     assert "pool paid is ruled out: it is for the rules assemble*." in lines
     assert "main-1 (batch job 17) waits since 1 min 38 s: Priority." in lines
-    failed = run_of(*waits, (5, events.PilotFailed("main-1", "invalid account", 1.0)))
-    assert "pool main: its pilots could not be started, last: invalid account" in said(failed)
+    failed = run_of(*waits, (5, events.PilotFailed("main-1", "socket timed out", 600.0)))
+    again = f"next try at {clock(605)}"
+    assert f"pool main: its pilots could not be started, last: socket timed out; {again}." in said(failed)
+    given_up = run_of(*waits, (5, events.PilotFailed("main-1", "invalid account", 0.0)))
+    assert "could not be started, last: invalid account; it gets no more of them." in said(given_up)
 
 
 def test_jobs_that_do_not_wait_are_told_too() -> None:
