@@ -211,26 +211,23 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _outlook(self) -> Outlook:
         """One walk over the DAG, at the start only: it may have 100,000 jobs. A group is one job."""
         dag = self.workflow.dag
-        groups: dict[int, str] = {}  # their names, which Snakemake puts together at each call
+        names: dict[int, str] = {}  # of groups Snakemake puts them together at each call
         jobs: Counter[str] = Counter()
         follows: defaultdict[str, set[str]] = defaultdict(set)
         is_open_ended = False
 
         def name_of(job: Any) -> str:
-            group = dag.get_job_group(job) if job.group else None
-            if group is None:
-                name: str = job.rule.name
-                return name
-            if id(group) not in groups:
-                groups[id(group)] = group.name
-                jobs[group.name] += not group.is_local
-            return groups[id(group)]
+            unit = dag.get_job_group(job) if job.group else None
+            if unit is None:
+                unit = job
+            if id(unit) not in names:
+                names[id(unit)] = unit.name
+                jobs[unit.name] += not unit.is_local
+            return names[id(unit)]
 
         for job in dag.needrun_jobs():
             name = name_of(job)
             is_open_ended = is_open_ended or job.is_checkpoint
-            if not job.is_local and name == job.rule.name:
-                jobs[name] += 1
             for earlier in dag.dependencies[job]:
                 if dag.needrun(earlier) and (earlier_name := name_of(earlier)) != name:
                     follows[earlier_name].add(name)
