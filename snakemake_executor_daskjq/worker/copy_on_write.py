@@ -61,14 +61,14 @@ _held: list[object] = []
 """What the frames below the fork hold: a child that returns through them would free it, piece by piece."""
 
 
-def hold_frames(frame: types.FrameType | None) -> None:
+def _hold_frames(frame: types.FrameType | None) -> None:
     """Keep the local objects of a frame and of all that called it."""
     while frame is not None:
         _held.extend(frame.f_locals.values())
         frame = frame.f_back
 
 
-def forget_null_handlers() -> None:
+def _forget_null_handlers() -> None:
     """`logging` visits every handler at a fork and at the end, also those that libraries have for nothing."""
     handlers: list[Callable[[], logging.Handler | None]] = logging._handlerList  # type: ignore[attr-defined]
     handlers[:] = [one for one in handlers if type(one()) is not logging.NullHandler]
@@ -78,8 +78,8 @@ def prepare_to_fork() -> None:
     """No garbage to collect in children, nothing in buffers that they would repeat, and few pages to copy."""
     sys.stdout.flush()
     sys.stderr.flush()
-    hold_frames(sys._getframe())
-    forget_null_handlers()
+    _hold_frames(sys._getframe())
+    _forget_null_handlers()
     gc.collect()
     if mark := _immortal_mark():
         _make_immortal(mark)

@@ -182,7 +182,7 @@ class ParsedWorkflow:
 
     def __init__(self, workflow: Any) -> None:
         self._workflow = workflow
-        self._prepared: dict[tuple[Any, ...], _Prepared] = {}
+        self._prepared: dict[tuple[Any, ...], _Prepared | None] = {}
 
     def check(self) -> None:
         """Raises UnexpectedSnakemakeError unless all that `become` changes is there: a child could not go back."""
@@ -225,6 +225,7 @@ class ParsedWorkflow:
         key = _rules_of(arguments)
         if key in self._prepared or len(self._prepared) == MAX_PREPARED:
             return
+        self._prepared[key] = None  # decided once
         workflow.dag_settings.target_jobs = arguments.target_jobs
         workflow.dag_settings.allowed_rules = arguments.allowed_rules
         options = {

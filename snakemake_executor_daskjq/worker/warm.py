@@ -112,21 +112,18 @@ def serve(sock: socket.socket) -> None:
 def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> None:
     """Parse the Snakefile as the first job would, and serve from there."""
     record = ParseRecord()
-    workflow: ParsedWorkflow
 
-    def prepare(frame: Frame) -> Namespace:
-        if change := record.change():
-            raise StaleError(change)
-        try:
-            arguments = snakemake.job_arguments(frame["job_argv"])
-        except UnexpectedSnakemakeError as error:
-            raise StaleError(str(error)) from error
-        workflow.prepare_for(arguments)
-        return arguments
+    def parsed(workflow: ParsedWorkflow) -> Namespace:
+        def prepare(frame: Frame) -> Namespace:
+            if change := record.change():
+                raise StaleError(change)
+            try:
+                arguments = snakemake.job_arguments(frame["job_argv"])
+            except UnexpectedSnakemakeError as error:
+                raise StaleError(str(error)) from error
+            workflow.prepare_for(arguments)
+            return arguments
 
-    def parsed(parsed_workflow: ParsedWorkflow) -> Namespace:
-        nonlocal workflow
-        workflow = parsed_workflow
         record.stop()
         try:
             workflow.check()
