@@ -1,4 +1,4 @@
-"""The warm hosts of a pilot, without a pilot: which job gets which, and when one is replaced."""
+"""The rule hosts of a pilot, without a pilot: which job gets which, and when one is replaced."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import os
 import signal
 import sys
 import textwrap
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Launch, WarmStart
 from snakemake_executor_daskjq.worker import contexts
 from snakemake_executor_daskjq.worker.contexts import Hosts
+
+from ..awaiting import appears, gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process control needs Linux")
 
@@ -33,7 +33,10 @@ ARGUMENTS = (
 )
 
 
-def launch(folder: Path, target: str, who: str = "one", then: str = "true") -> Launch:
+WARM = WarmStart.WORKFLOW
+
+
+def launch(folder: Path, target: str, who: str = "one", then: str = "true", level: WarmStart = WARM) -> Launch:
     if not (folder / "Snakefile").exists():  # one that is written anew is parsed anew
         (folder / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
     cache = folder / "snakemake" / "source-cache" / "run"
@@ -43,7 +46,7 @@ def launch(folder: Path, target: str, who: str = "one", then: str = "true") -> L
     log = folder / f"{target}.log"
     return Launch(
         target, (*common, *config), (*own, "--attempt", "1"), str(folder), str(log), sys.executable,
-        warm_start=WarmStart.WORKFLOW,
+        warm_start=level,
     )  # fmt: skip
 
 
@@ -51,7 +54,7 @@ async def run(hosts: Hosts, job: Launch) -> tuple[str, int]:
     """What the job was told, and its host."""
     outcome = await hosts.run(job)
     assert outcome.end is End.SUCCEEDED, Path(job.log_path).read_text()
-    assert outcome.warm_start is WarmStart.WORKFLOW, outcome.colder_because
+    assert outcome.warm_start is job.warm_start, outcome.colder_because
     return told(job)
 
 
@@ -60,22 +63,11 @@ def told(job: Launch) -> tuple[str, int]:
     return who, int(host)
 
 
-async def gone(pid: int) -> None:
-    with suppress(psutil.NoSuchProcess):
-        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.01)  # not our child: its end can't be awaited
-
-
-async def appears(path: Path) -> None:
-    while not path.exists() or not path.read_text().strip():
-        await asyncio.sleep(0.01)  # a file can't be awaited
-
-
-def hosts_of(folder: Path, count: int) -> list[int]:
+def hosts_of(folder: Path, level: WarmStart, count: int) -> list[int]:
     async def body() -> list[int]:
         hosts = Hosts()
         try:
-            return [(await run(hosts, launch(folder, str(i))))[1] for i in range(count)]
+            return [(await run(hosts, launch(folder, str(i), level=level)))[1] for i in range(count)]
         finally:
             await hosts.stop(0.2)
 
@@ -85,27 +77,37 @@ def hosts_of(folder: Path, count: int) -> list[int]:
     return found
 
 
-def test_a_warm_host_is_replaced_after_a_number_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+both_levels = pytest.mark.parametrize("level", [WarmStart.OFF, WarmStart.WORKFLOW])
+
+
+@both_levels
+def test_a_host_is_replaced_after_a_number_of_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: WarmStart
+) -> None:
     monkeypatch.setattr(contexts, "MAX_JOBS", 2)
-    first, second, third, fourth = hosts_of(tmp_path, 4)
+    first, second, third, fourth = hosts_of(tmp_path, level, 4)
     assert first == second != third == fourth
 
 
-def test_a_warm_host_is_replaced_when_it_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@both_levels
+def test_a_host_is_replaced_when_it_has_grown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: WarmStart
+) -> None:
     monkeypatch.setattr(contexts, "MAX_GROWTH_MB", -1.0)
-    assert len(set(hosts_of(tmp_path, 2))) == 2
+    assert len(set(hosts_of(tmp_path, level, 2))) == 2
 
 
-def test_an_idle_warm_host_ends_and_the_next_job_gets_a_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@both_levels
+def test_an_idle_host_ends_and_the_next_job_gets_a_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: WarmStart
 ) -> None:
     monkeypatch.setattr(contexts, "IDLE_S", 0.05)
 
     async def body() -> None:
         hosts = Hosts()
-        _, first = await run(hosts, launch(tmp_path, "0"))
+        _, first = await run(hosts, launch(tmp_path, "0", level=level))
         await gone(first)
-        _, second = await run(hosts, launch(tmp_path, "1"))
+        _, second = await run(hosts, launch(tmp_path, "1", level=level))
         assert second != first
         await hosts.stop(0.2)
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ..levels import LEVELS, facts
 from ..snakefiles import HELD
 from ..workflow import Workflow
-
-LEVELS = ("off", "import", "workflow")
 
 # As much of Snakemake's language as one small workflow can hold; the outputs say what a rule saw.
 RICH = r"""
@@ -123,16 +122,6 @@ MORE = """
 """
 
 
-def outputs(workflow: Workflow) -> dict[str, str]:
-    """The contents of all files that the workflow made, without its path and what is measured."""
-    found = {}
-    for path in sorted(workflow.folder.rglob("*")):
-        name = str(path.relative_to(workflow.folder))
-        if path.is_file() and not name.startswith(".snakemake") and name not in ("output.txt", "benchmark.tsv"):
-            found[name] = path.read_text().replace(str(workflow.folder), "FOLDER")
-    return found
-
-
 def test_everything_comes_out_the_same_at_all_levels(tmp_path: Path) -> None:
     found = {}
     for level in LEVELS:
@@ -146,7 +135,7 @@ def test_everything_comes_out_the_same_at_all_levels(tmp_path: Path) -> None:
             workflow.write(f"{sample}\n", f"data/{sample}.txt")
         assert workflow.run("--jobs", "100", "--daskjq-cores", "4") == 0, workflow.output[-3000:]
         assert workflow.leftovers() == []
-        found[level] = outputs(workflow)
+        found[level] = facts(workflow)
         ended = workflow.journal("job_ended")
         assert {(event["warm_start"], event["colder_because"]) for event in ended} == {(level, "")}
     assert len(found["off"]) > 20
@@ -333,16 +322,16 @@ FACTS = """
 
 def test_what_a_fork_must_not_share(tmp_path: Path) -> None:
     """Random numbers and temporary names are each job's own; descriptors, signals and threads as in a cold one."""
-    facts = {}
+    seen = {}
     for level in LEVELS:
         workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level}).write(FACTS)
         assert workflow.run() == 0, workflow.output[-3000:]
         assert {event["warm_start"] for event in workflow.journal("job_ended")} == {level}
-        facts[level] = [json.loads(workflow.read(str(i))) for i in range(4)]
-    same = {level: [json.dumps(fact["same"]).replace(level, "LEVEL") for fact in facts[level]] for level in facts}
+        seen[level] = [json.loads(workflow.read(str(i))) for i in range(4)]
+    same = {level: [json.dumps(fact["same"]).replace(level, "LEVEL") for fact in seen[level]] for level in seen}
     for level in ("import", "workflow"):
-        assert len({fact["number"] for fact in facts[level]}) == 4
-        assert len({fact["name"] for fact in facts[level]}) == 4
+        assert len({fact["number"] for fact in seen[level]}) == 4
+        assert len({fact["name"] for fact in seen[level]}) == 4
         assert set(same[level]) <= set(same["off"])
 
 

@@ -9,18 +9,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Grant, Launch, Limits, WarmStart
-from snakemake_executor_daskjq.worker import client, contexts
+from snakemake_executor_daskjq.worker import client
 from snakemake_executor_daskjq.worker.client import RuleHost, _outcome
 from snakemake_executor_daskjq.worker.contexts import Hosts
+
+from ...awaiting import appears, gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process control needs Linux")
 
@@ -46,18 +47,6 @@ def run(launch: Launch) -> Outcome:
             return await asyncio.wait_for(running.run(launch), 20)
 
     return asyncio.run(body())
-
-
-async def appears(path: Path) -> str:
-    while not path.exists() or not path.read_text().strip():
-        await asyncio.sleep(0.01)  # a file can't be awaited
-    return path.read_text().strip()
-
-
-async def gone(pid: int) -> None:
-    with suppress(psutil.NoSuchProcess):
-        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.01)  # not our child: its end can't be awaited
 
 
 def test_a_job_that_succeeds_is_measured(tmp_path: Path) -> None:
@@ -276,48 +265,6 @@ def test_one_cold_host_serves_a_pilot_until_it_dies(tmp_path: Path) -> None:
         if outcome.end is End.LOST:  # the pilot had not heard of the host's death yet
             outcome = await hosts.run(shell(tmp_path, "echo $PPID > host"))
         assert int((tmp_path / "host").read_text()) != first
-        await hosts.stop(0.2)
-
-    asyncio.run(body())
-
-
-def hosts_of(tmp_path: Path, count: int) -> list[int]:
-    """The process ids of the hosts that ran so many jobs, one after the other; all are gone afterwards."""
-    pids: list[int] = []
-
-    async def body() -> None:
-        hosts = Hosts()
-        for _ in range(count):
-            await hosts.run(shell(tmp_path, "echo $PPID > host"))
-            pids.append(int((tmp_path / "host").read_text()))
-        await hosts.stop(0.2)
-        for pid in set(pids):
-            await asyncio.wait_for(gone(pid), 10)
-
-    asyncio.run(body())
-    return pids
-
-
-def test_a_host_is_replaced_after_a_number_of_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contexts, "MAX_JOBS", 2)
-    first, second, third, fourth = hosts_of(tmp_path, 4)
-    assert first == second != third == fourth
-
-
-def test_a_host_is_replaced_when_it_has_grown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert len(set(hosts_of(tmp_path, 2))) == 1
-    monkeypatch.setattr(contexts, "MAX_GROWTH_MB", -1.0)
-    assert len(set(hosts_of(tmp_path, 2))) == 2
-
-
-def test_an_idle_host_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contexts, "IDLE_S", 0.05)
-
-    async def body() -> None:
-        hosts = Hosts()
-        await hosts.run(shell(tmp_path, "echo $PPID > host"))
-        await asyncio.wait_for(gone(int((tmp_path / "host").read_text())), 10)
-        assert (await hosts.run(shell(tmp_path, "true"))).end is End.SUCCEEDED
         await hosts.stop(0.2)
 
     asyncio.run(body())

@@ -1,0 +1,50 @@
+"""The same workflow at every level of warm start, and all of it that must come out the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .workflow import Workflow
+
+LEVELS = ("off", "import", "workflow")
+PASSING = re.compile(
+    r"Elapsed time: .*|/tmp/[\w/.-]+|\btmp\w{8}\b|\b\d{4}-\d\d-\d\d[ T][\d:.,]+"
+    r"|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
+"""What differs between two runs in any case: times, temporary names, identifiers."""
+WAITS = re.compile(r"Waiting at most .*\n(?:.* \(missing locally.*\n)+")
+"""A service may be slower in one run than in the other."""
+UNCOMPARED = {".pyc", ".ipynb", ".tsv", ".parse"}
+"""Executed notebooks and benchmarks have times in them; the last is a warm host's own log."""
+PASSING_KEYS = {"starttime", "endtime", "job_hash"}
+"""Of records; the hash is made of addresses."""
+
+
+def facts(workflow: Workflow) -> dict[str, list[str]]:
+    """Each file, rule's logs and metadata record, and the contents without what passes."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(workflow.folder.rglob("*")):
+        name = str(path.relative_to(workflow.folder))
+        if not path.is_file() or name == "output.txt" or path.suffix in UNCOMPARED:
+            continue
+        data = path.read_bytes()
+        if not name.startswith(".snakemake/"):
+            kind = "file"
+        elif name.startswith(".snakemake/daskjq/runs/") and "/logs/" in name:
+            kind, name = "log", path.parent.name  # Snakemake numbers jobs as it comes upon them
+        elif name.startswith(".snakemake/metadata/"):
+            record = json.loads(data)
+            data = json.dumps({key: record[key] for key in record.keys() - PASSING_KEYS}, sort_keys=True).encode()
+            kind = "record"
+        else:
+            continue
+        try:
+            text = data.decode().replace(str(workflow.folder), "FOLDER")
+        except UnicodeDecodeError:
+            text = hashlib.sha256(data).hexdigest()
+        found.setdefault(PASSING.sub("...", f"{kind} {name}"), []).append(PASSING.sub("...", WAITS.sub("", text)))
+    return {name: sorted(texts) for name, texts in found.items()}
