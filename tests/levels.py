@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .workflow import Workflow
 
 LEVELS = ("off", "import", "workflow")
 PASSING = re.compile(
     r"Elapsed time: .*|/tmp/[\w/.-]+|\btmp\w{8}\b|\b\d{4}-\d\d-\d\d[ T][\d:.,]+"
-    r"|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+    r"|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=ervice job )\d+"
 )
-"""What differs between two runs in any case: times, temporary names, identifiers."""
+"""What differs between two runs in any case: times, temporary names, identifiers. A group is a set of jobs, which
+Snakemake numbers as the set has them: by their addresses."""
 WAITS = re.compile(r"Waiting at most .*\n(?:.* \(missing locally.*\n)+")
 """A service may be slower in one run than in the other."""
 UNCOMPARED = {".pyc", ".ipynb", ".tsv", ".parse"}
@@ -48,3 +52,16 @@ def facts(workflow: Workflow) -> dict[str, list[str]]:
             text = hashlib.sha256(data).hexdigest()
         found.setdefault(PASSING.sub("...", f"{kind} {name}"), []).append(PASSING.sub("...", WAITS.sub("", text)))
     return {name: sorted(texts) for name, texts in found.items()}
+
+
+def assert_same(found: Mapping[str, Mapping[str, list[str]]]) -> None:
+    """The `facts` of all levels are the same, or the failure tells each line that is not."""
+
+    def lines(level: str) -> list[str]:
+        return [
+            f"{name}: {line}" for name, texts in found[level].items() for text in texts for line in text.split("\n")
+        ]
+
+    for level in LEVELS:
+        different = difflib.unified_diff(lines("off"), lines(level), "off", level, lineterm="", n=1)
+        assert found[level] == found["off"], "\n".join(different)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..levels import LEVELS, facts
+from ..levels import LEVELS, assert_same, facts
 from ..workflow import Workflow
 from .case import run_together
 from .directives import DIRECTIVES
@@ -21,9 +21,4 @@ def test_directives_come_out_the_same_at_all_levels(tmp_path: Path) -> None:
         found[level] = facts(workflow)
     kinds = {name.partition(" ")[0] for name in found["off"]}
     assert kinds == {"file", "log", "record"}
-    for level in ("import", "workflow"):
-        assert found[level].keys() == found["off"].keys()
-        different = {
-            name: (text, found[level][name]) for name, text in found["off"].items() if text != found[level][name]
-        }
-        assert not different
+    assert_same(found)

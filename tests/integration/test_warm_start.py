@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..levels import LEVELS, facts
+from ..levels import LEVELS, assert_same, facts
 from ..snakefiles import HELD
 from ..workflow import Workflow
 
@@ -139,8 +139,7 @@ def test_everything_comes_out_the_same_at_all_levels(tmp_path: Path) -> None:
         ended = workflow.journal("job_ended")
         assert {(event["warm_start"], event["colder_because"]) for event in ended} == {(level, "")}
     assert len(found["off"]) > 20
-    assert found["import"] == found["off"]
-    assert found["workflow"] == found["off"]
+    assert_same(found)
 
 
 @pytest.mark.parametrize(
