@@ -37,7 +37,7 @@ from snakemake_executor_daskjq.model.request import Outlook, Request
 from snakemake_executor_daskjq.policy.estimates import UNKNOWN_RUNTIME_S, Estimates
 from snakemake_executor_daskjq.policy.idle import IdlePilot, Prospects, idle_pilots
 from snakemake_executor_daskjq.policy.placement import place
-from snakemake_executor_daskjq.policy.planner import SPAN_S, Supply, plan
+from snakemake_executor_daskjq.policy.planner import Supply, plan
 from snakemake_executor_daskjq.policy.queue import ReadyQueue
 from snakemake_executor_daskjq.policy.rooms import Ledger, Room
 
@@ -261,22 +261,19 @@ class Replay:
             self._leave(self.rooms[name])
 
     def _plan(self, now: float) -> None:
-        free = dict.fromkeys(self.pool.amounts, 0.0)
         unknown = [
             now - start
             for key, start in self.started.items()
             if self.estimates.expected_s(self.tasks[key].request.rule) is None
         ]
         unknown_s = max([UNKNOWN_RUNTIME_S, *unknown])
-        for room in self.rooms.values():
-            for name, share in room.free_share(now, SPAN_S, unknown_s).items():
-                free[name] += share
         oldest: dict[str, float] = {}
         for key, start in self.started.items():
             rule = self.tasks[key].request.rule
             oldest[rule] = min(oldest.get(rule, now), start)
         demands = self.estimates.demands(self.ready.demands([self.pool]), oldest, now)
-        more = plan(demands, [Supply(self.pool, len(self.rooms), self.coming, 0, free)]).more
+        supply = Supply.of(self.pool, self.rooms.values(), self.coming, now, unknown_s=unknown_s)
+        more = plan(demands, [supply]).more
         for _ in range(more.get(self.pool.name, 0)):
             self.coming += 1
             self.clock.at(now + self.wait_s, self._connect)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from ..model.pool import COMING, PilotState, Pool
 from ..policy.idle import NO_MORE_WORK_S, IdlePilot, Prospects, idle_pilots
 from ..policy.lifecycle import Starts
 from ..policy.losses import bad_hosts, is_crash
-from ..policy.planner import SPAN_S, Supply
+from ..policy.planner import Supply
 from ..policy.rooms import Ledger, Room
 from ..worker.lease import GRACE_S
 from . import pending, record
@@ -148,27 +148,18 @@ class Roster(Generic[Fleet]):
             self._reporter.tell(f"Requesting {count} pilot{'s' * (count > 1)} of pool {pool.name}. {self._count()}")
 
     def supplies(self, needed_s: Mapping[str, float], unknown_s: float, now: float) -> list[Supply]:
-        """What the planner has to know of each pool.
-
-        `needed_s` is the time that the shortest waiting job of a pool needs; a pilot with less left is of no use.
-        `unknown_s` is what running jobs are taken to need of which nothing is known.
-        """
-        running: Counter[str] = Counter()
-        coming: Counter[str] = Counter()
-        ending: Counter[str] = Counter()
-        free = {name: dict.fromkeys(pool.amounts, 0.0) for name, pool in self.pools.items()}
-        for pilot in self.pilots.values():
-            name = pilot.pool.name
-            if pilot.room is not None and pilot.room.has_time(needed_s.get(name, 0.0), now):
-                running[name] += 1
-                for resource, share in pilot.room.free_share(now, SPAN_S, unknown_s).items():
-                    free[name][resource] += share
-            elif pilot.room is not None:
-                ending[name] += 1
-            elif pilot.state in COMING:
-                coming[name] += 1
+        """What the planner has to know of each pool (see `Supply.of`)."""
+        rooms, coming = self._by_pool()
         return [
-            Supply(pool, running[name], coming[name], ending[name], free[name], self.submissions_left(now, name))
+            Supply.of(
+                pool,
+                rooms[name],
+                coming[name],
+                now,
+                unknown_s=unknown_s,
+                needed_s=needed_s.get(name, 0.0),
+                submissions_left=self.submissions_left(now, name),
+            )
             for name, pool in self.pools.items()
         ]
 
@@ -404,13 +395,18 @@ class Roster(Generic[Fleet]):
 
     def pilots_by_pool(self) -> tuple[dict[str, list[Amounts]], Counter[str]]:
         """What running pilots have free, and how many are requested or queued."""
-        free: dict[str, list[Amounts]] = {}
+        rooms, coming = self._by_pool()
+        return {name: [room.free for room in some] for name, some in rooms.items()}, coming
+
+    def _by_pool(self) -> tuple[defaultdict[str, list[Room]], Counter[str]]:
+        """The rooms of running pilots, and how many are requested or queued."""
+        rooms: defaultdict[str, list[Room]] = defaultdict(list)
         coming: Counter[str] = Counter()
         for pilot in self.pilots.values():
             if pilot.room is not None:
-                free.setdefault(pilot.pool.name, []).append(pilot.room.free)
+                rooms[pilot.pool.name].append(pilot.room)
             coming[pilot.pool.name] += pilot.state in COMING
-        return free, coming
+        return rooms, coming
 
     def _count(self) -> str:
         """The status line: how many pilots there are, how many jobs wait and run, and what the next waits for."""

@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, TypeAlias
 from ..mapping import misfit
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from ..model.pool import Pool
     from ..model.request import Amounts, Request
+    from .rooms import Room
 
 SPAN_S = 300.0
 """A pilot is worth its batch job if it has at least this much to do."""
@@ -71,6 +72,30 @@ class Supply:
     ending: int = 0
     free: Mapping[str, float] | None = None
     submissions_left: int = 10**6
+
+    @classmethod
+    def of(
+        cls,
+        pool: Pool,
+        rooms: Collection[Room],
+        coming: int,
+        now: float,
+        *,
+        unknown_s: float,
+        needed_s: float = 0.0,
+        submissions_left: int = 10**6,
+    ) -> Supply:
+        """What connected pilots offer: `rooms` are what they have.
+
+        `needed_s` is the time that the shortest waiting job of the pool needs; a pilot with less left is of no use.
+        `unknown_s` is what running jobs are taken to need of which nothing is known.
+        """
+        useful = [room for room in rooms if room.has_time(needed_s, now)]
+        free = dict.fromkeys(pool.amounts, 0.0)
+        for room in useful:
+            for resource, share in room.free_share(now, SPAN_S, unknown_s).items():
+                free[resource] += share
+        return cls(pool, len(useful), coming, len(rooms) - len(useful), free, submissions_left)
 
     @property
     def most(self) -> int:
