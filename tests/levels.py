@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import hashlib
 import json
@@ -43,13 +44,14 @@ def facts(workflow: Workflow) -> dict[str, list[str]]:
         elif name.startswith(".snakemake/metadata/"):
             record = json.loads(data)
             data = json.dumps({key: record[key] for key in record.keys() - PASSING_KEYS}, sort_keys=True).encode()
-            kind = "record"
+            kind, name = "record", base64.b64decode(path.name).decode()  # its output
         else:
             continue
         try:
             text = data.decode().replace(str(workflow.folder), "FOLDER")
         except UnicodeDecodeError:
             text = hashlib.sha256(data).hexdigest()
+        name = name.replace(str(workflow.folder), "FOLDER")
         found.setdefault(PASSING.sub("...", f"{kind} {name}"), []).append(PASSING.sub("...", WAITS.sub("", text)))
     return {name: sorted(texts) for name, texts in found.items()}
 

@@ -75,8 +75,8 @@ class Hosts:
 
     async def run(self, launch: Launch) -> Outcome:
         """Run a job as warm as it asks for and can be. Raises OSError where no host can be started."""
-        reasons: list[str] = []
-        for level in _levels(launch):
+        levels, reasons = _levels(launch)
+        for level in levels:
             context = self._contexts.setdefault(context_key(launch, level), Context())
             try:
                 outcome = await self._run_at(level, context, launch)
@@ -167,13 +167,20 @@ class Hosts:
         task.add_done_callback(lambda _: self._retired.discard(host))
 
 
-def _levels(launch: Launch) -> list[WarmStart]:
-    """The levels to try, warmest first."""
+def _levels(launch: Launch) -> tuple[list[WarmStart], list[str]]:
+    """The levels to try, warmest first, and why the warmest is not the one that is asked for.
+
+    What a precommand sets up, or another interpreter has, a fork of this one has not.
+    """
     levels = [WarmStart.WORKFLOW, WarmStart.IMPORT, WarmStart.OFF]
-    # What a precommand sets up, or another interpreter has, a fork of this one has not.
-    if launch.precommand or launch.python not in (sys.executable, "python"):
-        return [WarmStart.OFF]
-    return levels[levels.index(launch.warm_start) :]
+    levels = levels[levels.index(launch.warm_start) :]
+    if launch.precommand:
+        why = "a command has to run before it"
+    elif launch.python not in (sys.executable, "python"):
+        why = f"its interpreter is {launch.python}"
+    else:
+        return levels, []
+    return levels[-1:], [why] if len(levels) > 1 else []
 
 
 def context_key(launch: Launch, level: WarmStart) -> ContextKey:

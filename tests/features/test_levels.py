@@ -1,21 +1,31 @@
-"""What Snakefiles can say comes out the same however warm its jobs start: files, jobs' logs and Snakemake's records."""
+"""What Snakefiles and options can say comes out the same however warm jobs start: files, jobs' logs, records."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from ..levels import LEVELS, assert_same, facts
 from ..workflow import Workflow
-from .case import run_together
+from .case import Case, run_together
 from .directives import DIRECTIVES
+from .options import OPTIONS
+
+# The order of what these two print is chance: --verbose lists sets, a logger sees events as jobs come and go.
+COMPARED_OPTIONS = [case for case in OPTIONS if case.feature not in ("--verbose", "--logger")]
 
 
-def test_directives_come_out_the_same_at_all_levels(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "cases", [pytest.param(DIRECTIVES, id="directives"), pytest.param(COMPARED_OPTIONS, id="options")]
+)
+def test_features_come_out_the_same_at_all_levels(tmp_path: Path, cases: Sequence[Case]) -> None:
     found = {}
     for level in LEVELS:
         workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level})
         workflow.folder.mkdir(parents=True)
-        run_together(DIRECTIVES, workflow)
+        run_together(cases, workflow)
         ended = workflow.journal("job_ended")
         assert {event["warm_start"] for event in ended} == {level}
         found[level] = facts(workflow)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ..levels import LEVELS, assert_same, facts
 from ..workflow import Workflow
 
 feature = pytest.mark.feature
@@ -111,6 +112,25 @@ def test_what_is_not_shared(workflow: Workflow, missing: set[str], common: bool)
     stored(workflow)
     assert run_stored(workflow, shared=EVERYTHING - missing) == 0, workflow.output[-3000:]
     verify_stored(workflow, common=common)
+
+
+@pytest.mark.parametrize(
+    ("shared", "warmest", "why"),
+    [
+        pytest.param(EVERYTHING, "import", "the Snakefile uses storage providers", id="everything"),
+        pytest.param(set(), "off", "a command has to run before it", id="nothing"),
+    ],
+)
+def test_storage_comes_out_the_same_at_all_levels(tmp_path: Path, shared: set[str], warmest: str, why: str) -> None:
+    found = {}
+    for level in LEVELS:
+        workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level})
+        stored(workflow)
+        assert run_stored(workflow, shared=shared) == 0, workflow.output[-3000:]
+        used = {(event["warm_start"], event["colder_because"]) for event in workflow.journal("job_ended")}
+        assert used == {(level, "") if LEVELS.index(level) <= LEVELS.index(warmest) else (warmest, why)}
+        found[level] = facts(workflow)
+    assert_same(found)
 
 
 NOT_ALONE, NOT_LEFT_OUT = "input-output", "storage-local-copies"
