@@ -222,7 +222,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 unit = job
             if id(unit) not in names:
                 names[id(unit)] = unit.name
-                jobs[unit.name] += not unit.is_local
+                if not unit.is_local:
+                    jobs[unit.name] += 1
             return names[id(unit)]
 
         for job in dag.needrun_jobs():
