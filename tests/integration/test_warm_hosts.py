@@ -93,6 +93,7 @@ def test_a_host_is_replaced_after_a_number_of_jobs(
 def test_a_host_is_replaced_when_it_has_grown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: WarmStart
 ) -> None:
+    assert len(set(hosts_of(tmp_path, level, 2))) == 1
     monkeypatch.setattr(contexts, "MAX_GROWTH_MB", -1.0)
     assert len(set(hosts_of(tmp_path, level, 2))) == 2
 
