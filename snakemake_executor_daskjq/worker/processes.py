@@ -10,6 +10,8 @@ import ctypes
 import os
 import signal
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _PR_SET_CHILD_SUBREAPER = 36
 _MADV_COLLAPSE = 25  # linux/mman.h; Linux 6.1
 _HUGE_PAGE_BYTES = 2 * 2**20
+
+_THREAD_END_S = 1.0
+"""So long at most a joined thread may take to end, on a busy machine."""
 
 
 def become_subreaper() -> None:
@@ -77,6 +82,21 @@ def descendants_of(*pids: int) -> list[int]:
     for pid in found:  # grows while it is walked
         found += children_of(pid)
     return found[len(pids) :]
+
+
+def has_threads() -> bool:
+    """Whether this process has threads besides the calling one, Python's own or not.
+
+    For a moment the kernel still lists a thread that Python has joined already.
+    """
+    if threading.active_count() > 1 or sys.platform != "linux":
+        return threading.active_count() > 1
+    until = time.monotonic() + _THREAD_END_S
+    while len(os.listdir("/proc/self/task")) > 1:
+        if time.monotonic() > until:
+            return True
+        time.sleep(0.001)
+    return False
 
 
 def session_of(pid: int) -> int | None:

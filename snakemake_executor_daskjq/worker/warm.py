@@ -131,7 +131,7 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> N
             refuse(sock, f"this Snakemake is not as expected: {error}")
         if workflow.uses_storage:
             record.add_doubt("uses storage providers")
-        if len(os.listdir("/proc/self/task")) > 1:
+        if processes.has_threads():
             record.add_doubt("starts threads")
         if record.doubt:
             workflow.close()

@@ -1,0 +1,41 @@
+"""What Linux tells of this process."""
+
+import subprocess
+import sys
+
+JOINED = """
+import sys, threading
+from snakemake_executor_daskjq.worker.processes import has_threads
+
+sys.setswitchinterval(1e-6)
+for _ in range(2000):
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    assert not has_threads()
+"""
+
+RUNNING = """
+import threading
+from snakemake_executor_daskjq.worker.processes import has_threads
+
+end = threading.Event()
+{start}
+assert has_threads()
+end.set()
+"""
+PYTHONS_OWN = "threading.Thread(target=end.wait).start()"
+FOREIGN = "import _thread; _thread.start_new_thread(end.wait, ())"
+
+
+def run(script: str) -> None:
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_a_thread_that_was_joined_is_none_also_while_the_kernel_still_ends_it() -> None:
+    run(JOINED)
+
+
+def test_a_running_thread_is_seen_whether_python_knows_it_or_not() -> None:
+    run(RUNNING.format(start=PYTHONS_OWN))
+    run(RUNNING.format(start=FOREIGN))
