@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-_NOT_DEFAULT = (
-    *(signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP),  # the host's
-    *(signal.SIGPIPE, signal.SIGXFSZ),  # Python's
-)
+HANDLED = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that a host deals with in its own way."""
+
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
 @dataclass(slots=True)
@@ -70,42 +70,62 @@ class Host:
         self._oom_kills = OomKills()
         self._oom_count = self._oom_kills.count()
         self._tmpdirs = ""  # where jobs' temporary folders lie
+        self._selector = selectors.DefaultSelector()
+        self._wakeup, self._signalled = socket.socketpair()
 
     def run(self) -> None:
         """Serve until told to stop, or until the pilot is gone, and all children have ended."""
         processes.become_subreaper()
+        self._handle_signals()
         pilot_is_gone = False
-        with _wakeup_on_sigchld() as wakeup, selectors.DefaultSelector() as selector:
-            selector.register(self._sock, selectors.EVENT_READ)
-            selector.register(wakeup, selectors.EVENT_READ)
-            self.send(op="ready", pid=os.getpid())
-            while self._deadline is None or self._children:
-                due = [at for at in (self._deadline, self._sample_at) if at is not None]
-                waits = [at - time.monotonic() for at in due]
-                if self._deadline is None and self._lease_until < float("inf"):
-                    waits.append(self._lease_until - uptime_s())
-                timeout = max(0.0, min(waits)) if waits else None
-                ready = {key.fileobj for key, _ in selector.select(timeout)}
-                if self._lease_is_over():  # this process may have been stopped, and renewals be waiting
-                    ready |= {key.fileobj for key, _ in selector.select(0)}
-                if wakeup in ready:
-                    wakeup.recv(4096)
-                    self._reap()
-                if self._sock in ready and not self._read():
-                    selector.unregister(self._sock)
-                    pilot_is_gone = self._deadline is None
-                    self._end_all(GRACE_S)
-                if self._deadline is None and self._lease_is_over():
-                    print("rule host: the pilot has been out of touch for too long", file=sys.stderr)
-                    pilot_is_gone = True  # or it ends as soon as it can
-                    self._end_all(GRACE_S)
-                if self._sample_at is not None and time.monotonic() >= self._sample_at:
-                    self._sample()
-                if self._deadline is not None and time.monotonic() >= self._deadline:
-                    self._signal_all(signal.SIGKILL)
-                    self._deadline = time.monotonic() + 1.0  # until the kernel has delivered them
+        selector, wakeup = self._selector, self._wakeup
+        selector.register(self._sock, selectors.EVENT_READ)
+        selector.register(wakeup, selectors.EVENT_READ)
+        self.send(op="ready", pid=os.getpid())
+        while self._deadline is None or self._children:
+            due = [at for at in (self._deadline, self._sample_at) if at is not None]
+            waits = [at - time.monotonic() for at in due]
+            if self._deadline is None and self._lease_until < float("inf"):
+                waits.append(self._lease_until - uptime_s())
+            timeout = max(0.0, min(waits)) if waits else None
+            ready = {key.fileobj for key, _ in selector.select(timeout)}
+            if self._lease_is_over():  # this process may have been stopped, and renewals be waiting
+                ready |= {key.fileobj for key, _ in selector.select(0)}
+            if wakeup in ready:
+                wakeup.recv(4096)
+                self._reap()
+            if self._sock in ready and not self._read():
+                selector.unregister(self._sock)
+                pilot_is_gone = self._deadline is None
+                self._end_all(GRACE_S)
+            if self._deadline is None and self._lease_is_over():
+                print("rule host: the pilot has been out of touch for too long", file=sys.stderr)
+                pilot_is_gone = True  # or it ends as soon as it can
+                self._end_all(GRACE_S)
+            if self._sample_at is not None and time.monotonic() >= self._sample_at:
+                self._sample()
+            if self._deadline is not None and time.monotonic() >= self._deadline:
+                self._signal_all(signal.SIGKILL)
+                self._deadline = time.monotonic() + 1.0  # until the kernel has delivered them
         if pilot_is_gone and self._tmpdirs:
             remove_tree(self._tmpdirs)  # a pilot that stops its hosts does so itself
+        self._close()
+
+    def _handle_signals(self) -> None:
+        for end in (self._wakeup, self._signalled):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        # A batch system's TERM goes to every process of the pilot; the host ends when its pilot does, so
+        # that running jobs are ended with their grace time and not torn away.
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+
+    def _close(self) -> None:
+        """Give up all descriptors; a child that does not exec does so too."""
+        signal.set_wakeup_fd(-1)
+        for one in (self._selector, self._wakeup, self._signalled, self._sock):
+            one.close()
 
     def _read(self) -> bool:
         """Act on what the pilot sent; False where it is gone."""
@@ -142,6 +162,8 @@ class Host:
     def _in_child(self, frame: Frame) -> NoReturn:
         """In the forked child: become the job."""
         try:
+            for signum in (*HANDLED, *_IGNORED_BY_PYTHON):
+                signal.signal(signum, signal.SIG_DFL)
             enter_job(frame)
             environment = {**os.environ, **frame["env"], processes.JOB_VARIABLE: frame["id"]}
             os.execvpe(frame["argv"][0], frame["argv"], environment)
@@ -267,15 +289,12 @@ def _checked(frame: Frame) -> Frame:
 
 
 def enter_job(frame: Frame) -> None:
-    """In a forked child: a session, signals, streams, the working directory and CPUs as a job has them.
+    """In a forked child: a session, streams, the working directory and CPUs as a job has them.
 
     Raises OSError where the log or the working directory can't be opened.
     """
     os.setsid()
     processes.die_with_parent()
-    signal.set_wakeup_fd(-1)
-    for signum in _NOT_DEFAULT:
-        signal.signal(signum, signal.SIG_DFL)
     stdin = os.open(os.devnull, os.O_RDONLY)
     log = os.open(frame["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     for source, target in ((stdin, 0), (log, 1), (log, 2)):
@@ -301,29 +320,11 @@ def _ended_children() -> Iterator[int]:
             yield ended.si_pid
 
 
-@contextlib.contextmanager
-def _wakeup_on_sigchld() -> Iterator[socket.socket]:
-    reader, writer = socket.socketpair()
-    with reader, writer:
-        reader.setblocking(False)
-        writer.setblocking(False)
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-        # A batch system's TERM goes to every process of the pilot; the host ends when its pilot does, so
-        # that running jobs are ended with their grace time and not torn away.
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)
-        try:
-            yield reader
-        finally:
-            signal.set_wakeup_fd(-1)
-
-
 def main() -> None:
     processes.die_with_parent(signal.SIGCONT)  # a host that is stopped can't see that its pilot has died
-    with socket.socket(fileno=int(sys.argv[1])) as sock:
-        sock.set_inheritable(False)  # no job may hold it: it would hide the host's death, and could speak on it
-        Host(sock).run()
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    sock.set_inheritable(False)  # no job may hold it: it would hide the host's death, and could speak on it
+    Host(sock).run()
 
 
 if __name__ == "__main__":

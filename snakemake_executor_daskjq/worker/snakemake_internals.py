@@ -2,7 +2,8 @@
 
 The trick: a host calls Snakemake's own `main` with a job's own arguments, as the cold command would, and
 steps in where the parsed workflow is about to be executed. There it forks a child for each job; the child
-puts its own targets in and goes on in Snakemake's own code, to the same end and the same exit status.
+puts its own targets in and goes on in Snakemake's own code, to the same end and the same exit status. What only
+makes that faster, and can be left out, is in `shortcuts`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import argparse
 import contextlib
 import copy
 import importlib
-import signal
 import sys
 import tempfile
 import threading
@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from . import rehearsal
+from . import rehearsal, shortcuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +37,7 @@ JOB_OPTIONS = {
     "wait_for_files_file",
     "latency_wait",
 }
-"""What may differ between two jobs of one context (`latency_wait` is read by `parse_wait_for_files`)."""
+"""What may differ between two jobs of one context (`parse_wait_for_files` reads the last two)."""
 
 
 LATE_IMPORTS = (
@@ -54,6 +54,9 @@ SHELL_STATE = ("_process_args", "_process_prefix", "_process_suffix", "_processe
 
 PREPARED_NAMES = ("_dag", "_persistence", "iocache")
 """What `Workflow._prepare_dag` sets."""
+
+PREPARED_HEADER = "daskjq_info_header"
+"""The attribute of a workflow that holds its `info_header`, but for what is each job's own."""
 
 MAX_PREPARED = 200
 """So many rules at most get their empty DAG from the host."""
@@ -95,12 +98,15 @@ class Snakemake:
                 importlib.import_module(module)
         missing = JOB_OPTIONS - {action.dest for action in actions}
         missing |= {name for name in SHELL_STATE if not hasattr(shell, name)}
-        missing |= {"execute", "_prepare_dag"} - vars(snakemake.workflow.Workflow).keys()
+        missing |= {"execute", "cores", "_prepare_dag"} - vars(snakemake.workflow.Workflow).keys()
         if missing:
             raise UnexpectedSnakemakeError(f"no {', '.join(sorted(missing))}")
         platform.platform()  # it starts `uname`, once; Snakemake asks for it at each start
         platform.processor()
-        _hasten_signals()
+        shortcuts.take()
+        self._serve: Callable[[ParsedWorkflow], None] | None = None
+        self._cores_read: Callable[[], None] | None = None
+        self._step_in()
 
         def get_argument_parser(profiles: Sequence[str] | None = None) -> Any:
             return parser if profiles is None else make_parser(profiles=profiles)
@@ -143,38 +149,56 @@ class Snakemake:
         except SystemExit as error:
             raise UnexpectedSnakemakeError(f"it does not take {' '.join(argv)}") from error
 
-    def main_until_parsed(self, argv: Sequence[str], serve: Callable[[ParsedWorkflow], argparse.Namespace]) -> None:
+    def main_until_parsed(self, argv: Sequence[str], serve: Callable[[ParsedWorkflow], None]) -> None:
         """Run `main` up to the parsed workflow and call `serve` with it, which returns in children only.
 
-        What it returns are the child's own arguments; the child goes on with them.
+        A child goes on with what the workflow has become before the fork.
         """
-        execute = self._workflow_class.execute
-
-        def step_in(workflow: Any, **options: Any) -> Any:
-            self._workflow_class.execute = execute
-            parsed = ParsedWorkflow(workflow)
-            # Older versions log in a thread of their own, which no fork has.
-            listener = self._log_state.get("queue_listener")
-            if listener is not None:
-                listener.stop()
-            arguments = serve(parsed)
-            if listener is not None:
-                listener.start()
-            parsed.become(arguments, self._cli.parse_wait_for_files(arguments))
-            return execute(workflow, **options)
-
-        self._workflow_class.execute = step_in
+        self._serve = serve
         self.main(argv)
 
     def watch_cores(self, used: Callable[[], None]) -> None:
         """Call `used` when a Snakefile reads `workflow.cores`, which differs between jobs."""
-        cores = self._workflow_class.cores
+        self._cores_read = used
 
-        def read(workflow: Any) -> Any:
-            used()
+    def _step_in(self) -> None:
+        """Put our own steps around what Snakemake's workflow does.
+
+        Once, and before the rehearsal: what Python finds out about a class is lost when the class changes.
+        """
+        workflow_class = self._workflow_class
+        execute, cores = workflow_class.execute, workflow_class.cores
+        header: Any = getattr(workflow_class, "info_header", None)  # older versions have none
+
+        def step_in(workflow: Any, *arguments: Any, **options: Any) -> Any:
+            if self._serve is not None:
+                serve, self._serve = self._serve, None
+                self._serve_from(workflow, serve)
+            return execute(workflow, *arguments, **options)
+
+        def read_cores(workflow: Any) -> Any:
+            if self._cores_read is not None:
+                self._cores_read()
             return cores.fget(workflow)
 
-        self._workflow_class.cores = property(read)
+        def info_header(workflow: Any) -> Any:
+            return vars(workflow).get(PREPARED_HEADER) or header.fget(workflow)
+
+        workflow_class.execute = step_in
+        workflow_class.cores = property(read_cores)
+        if header is not None:
+            workflow_class.info_header = property(info_header)
+
+    def _serve_from(self, workflow: Any, serve: Callable[[ParsedWorkflow], None]) -> None:
+        parsed = ParsedWorkflow(workflow)
+        # Older versions log in a thread of their own, which no fork has.
+        listener = self._log_state.get("queue_listener")
+        if listener is not None:
+            listener.stop()
+        serve(parsed)
+        if listener is not None:
+            listener.start()
+        parsed.go_on(self._cli.parse_wait_for_files)
 
 
 class ParsedWorkflow:
@@ -182,7 +206,13 @@ class ParsedWorkflow:
 
     def __init__(self, workflow: Any) -> None:
         self._workflow = workflow
+        self._places: dict[str, tuple[Any, str]] = {}
+        self._header: dict[str, Any] = {}
+        self._folder = getattr(workflow, "_snakemake_tmp_dir", None)
+        self._arguments = argparse.Namespace()
+        self._prepare_dag = workflow._prepare_dag
         self._prepared: dict[tuple[Any, ...], _Prepared | None] = {}
+        self._next: _Prepared | None = None
 
     def check(self) -> None:
         """Raises UnexpectedSnakemakeError unless all that `become` changes is there: a child could not go back."""
@@ -190,7 +220,6 @@ class ParsedWorkflow:
         try:
             for where, attribute in (
                 *_own_places(workflow).values(),
-                (workflow.execution_settings, "wait_for_files"),
                 (workflow.scheduling_settings, "max_jobs_per_timespan"),
                 (workflow.storage_registry, "_storages"),
                 (workflow._snakemake_tmp_dir, "_finalizer"),
@@ -208,26 +237,52 @@ class ParsedWorkflow:
 
     def close(self) -> None:
         """Remove what the parse has put aside; a host ends without Python's own clean-up."""
-        self._workflow._snakemake_tmp_dir.cleanup()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def prepare(self) -> None:
-        """Work out for all children what would be the same in each: the header of their log records."""
-        header = getattr(self._workflow, "info_header", {})  # older versions have none
+        """Put in what is the same in all children (`check` has looked)."""
+        workflow = self._workflow
+        self._places = _own_places(workflow)
+        header = getattr(workflow, "info_header", {})  # older versions have none
         if {"datetime", "cmd", "workflow_id"} <= header.keys():
-            type(self._workflow).info_header = property(lambda workflow: header | _own_header(workflow))
+            self._header = header
+        workflow.scheduling_settings.max_jobs_per_timespan = None  # it would start a timer, for one job
+        workflow._snakemake_tmp_dir._finalizer.detach()  # it is the host's; a child would remove it at its end
+        workflow._snakemake_tmp_dir = _LateTemporaryDirectory()
+        workflow._prepare_dag = self._put_in
+        shortcuts.share_loops(workflow)
+        shortcuts.leave_loops_open(workflow)
 
-    def prepare_for(self, arguments: argparse.Namespace) -> None:
-        """Work out for all jobs of the same rule what would be the same in each: their empty DAG and its folders.
+    def become(self, arguments: argparse.Namespace) -> None:
+        """Put in what is a job's own; in the host, just before the fork."""
+        workflow = self._workflow
+        self._arguments = arguments
+        for argument, (where, attribute) in self._places.items():
+            setattr(where, attribute, getattr(arguments, argument))
+        workflow.global_resources["_cores"] = arguments.cores
+        workflow.start_time = datetime.now()
+        if self._header:
+            vars(workflow)[PREPARED_HEADER] = self._header | _own_header(workflow)
+        key = _rules_of(arguments)
+        if key not in self._prepared and len(self._prepared) < MAX_PREPARED:
+            self._prepared[key] = self._empty_dag()
+        self._next = self._prepared.get(key)
 
-        Where that fails, the child does it, and shows why.
+    def go_on(self, parse_wait_for_files: Callable[[argparse.Namespace], Any]) -> None:
+        """In a child: what can't be done before the fork."""
+        workflow = self._workflow
+        if hasattr(workflow, "_async_runners"):  # event loops, from 9.16 on: a child needs one of its own
+            workflow._async_runners.clear()
+        if self._arguments.wait_for_files_file is not None:  # which may have to be waited for itself
+            workflow.execution_settings.wait_for_files = parse_wait_for_files(self._arguments)
+
+    def _empty_dag(self) -> _Prepared | None:
+        """Work out for all jobs of the same rules what would be the same in each: their empty DAG and its folders.
+
+        None where that fails: the child does it, and shows why.
         """
         workflow = self._workflow
-        key = _rules_of(arguments)
-        if key in self._prepared or len(self._prepared) == MAX_PREPARED:
-            return
-        self._prepared[key] = None  # decided once
-        workflow.dag_settings.target_jobs = arguments.target_jobs
-        workflow.dag_settings.allowed_rules = arguments.allowed_rules
         options = {
             "forceall": workflow.dag_settings.forceall,
             "ignore_incomplete": workflow.execution_settings.ignore_incomplete,
@@ -236,36 +291,17 @@ class ParsedWorkflow:
             "shadow_prefix": workflow.execution_settings.shadow_prefix,
         }
         with contextlib.suppress(Exception):
-            if not _has_shared_records(workflow):
-                return
-            workflow._prepare_dag(**options)
-            results = {name: getattr(workflow, name) for name in PREPARED_NAMES}
-            self._prepared[key] = _Prepared(options, results)
+            if _has_shared_records(workflow):
+                self._prepare_dag(**options)
+                return _Prepared(options, {name: getattr(workflow, name) for name in PREPARED_NAMES})
+        return None
 
-    def become(self, arguments: argparse.Namespace, wait_for_files: Any) -> None:
-        """In a child: put in what is its own, and reset what a fork must not share (`check` has looked)."""
-        workflow = self._workflow
-        for argument, (where, attribute) in _own_places(workflow).items():
-            setattr(where, attribute, getattr(arguments, argument))
-        workflow.global_resources["_cores"] = arguments.cores
-        workflow.execution_settings.wait_for_files = wait_for_files
-        workflow.scheduling_settings.max_jobs_per_timespan = None  # it would start a timer, for one job
-        if hasattr(workflow, "_async_runners"):  # event loops, from 9.16 on: a child needs one of its own
-            workflow._async_runners.clear()
-        workflow._snakemake_tmp_dir._finalizer.detach()  # the host's; the child would remove it at its end
-        workflow._snakemake_tmp_dir = _LateTemporaryDirectory()
-        workflow.start_time = datetime.now()
-        if prepared := self._prepared.get(_rules_of(arguments)):
-            prepare_dag = workflow._prepare_dag
-
-            def put_in(**options: Any) -> None:
-                if options == prepared.options:
-                    vars(workflow).update(prepared.results)
-                else:
-                    prepare_dag(**options)
-
-            workflow._prepare_dag = put_in
-        reset_after_fork()
+    def _put_in(self, **options: Any) -> None:
+        """In a child, in the place of `Workflow._prepare_dag`."""
+        if self._next is not None and options == self._next.options:
+            vars(self._workflow).update(self._next.results)
+        else:
+            self._prepare_dag(**options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +327,7 @@ def _own_places(workflow: Any) -> dict[str, tuple[Any, str]]:
         "attempt": (workflow.execution_settings, "attempt"),
         "force_use_threads": (workflow.execution_settings, "use_threads"),
         "local_groupid": (workflow.group_settings, "local_groupid"),
+        "wait_for_files": (workflow.execution_settings, "wait_for_files"),
     }
 
 
@@ -333,19 +370,6 @@ def reset_after_fork() -> None:
     """Random numbers of a child's own. Python itself sees to those of `random` and `tempfile`."""
     if numpy := sys.modules.get("numpy.random"):
         numpy.seed()
-
-
-def _hasten_signals() -> None:
-    """Spare `signal.signal` an exception whose text describes the handler, each time one is a function.
-
-    asyncio sets a handler for each coroutine that Snakemake runs: 1 ms a job. The results are the same.
-    """
-    make_enum = signal._int_to_enum  # type: ignore[attr-defined]
-
-    def int_to_enum(value: Any, enum_class: Any) -> Any:
-        return make_enum(value, enum_class) if isinstance(value, int) else value
-
-    signal._int_to_enum = int_to_enum  # type: ignore[attr-defined]
 
 
 def finish_threads() -> None:

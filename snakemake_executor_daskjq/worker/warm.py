@@ -21,12 +21,12 @@ import signal
 import socket
 import sys
 import tempfile
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from . import processes
 from .copy_on_write import prepare_to_fork
 from .frames import HEADER, Frame, body_length, decode, encode
-from .host import Host, enter_job, not_started
+from .host import HANDLED, Host, enter_job, not_started
 from .parse_record import ParseRecord
 from .snakemake_internals import (
     ParsedWorkflow,
@@ -37,7 +37,6 @@ from .snakemake_internals import (
 )
 
 if TYPE_CHECKING:
-    from argparse import Namespace
     from collections.abc import Callable
 
 
@@ -46,29 +45,29 @@ class StaleError(Exception):
 
 
 class _InChild(BaseException):
-    """Raised in a forked child to leave the host's loop; carries the frame of its job, and what it prepared."""
+    """Raised in a forked child to leave the host's loop; carries the frame of its job."""
 
-    def __init__(self, frame: Frame, prepared: Any) -> None:
+    def __init__(self, frame: Frame) -> None:
         super().__init__(frame["id"])
         self.frame = frame
-        self.prepared = prepared
 
 
 class WarmHost(Host):
     """Forks children that leave its loop by `_InChild` instead of an exec.
 
-    `prepare` is called for each job before the fork: in the host, what it does takes a fraction of the time, for
-    a child copies every page that it touches. It raises StaleError if the job must not be started here.
+    `prepare` is called for each job before the fork: what the host does in its own memory takes a fraction of the
+    time, for a child copies every page that it touches. It raises StaleError if the job must not be started here.
     """
 
-    def __init__(self, sock: socket.socket, prepare: Callable[[Frame], Any] = lambda _: None) -> None:
+    def __init__(self, sock: socket.socket, prepare: Callable[[Frame], None] = lambda _: None) -> None:
         super().__init__(sock)
         self._prepare = prepare
-        self._prepared: Any = None
+        # A job has those of Python, or of its Snakefile.
+        self._jobs_handlers = {signum: signal.getsignal(signum) for signum in HANDLED}
 
     def _start(self, frame: Frame) -> None:
         try:
-            self._prepared = self._prepare(frame)
+            self._prepare(frame)
         except StaleError as error:
             self.send(op="stale", id=frame["id"], why=str(error))
         else:
@@ -76,17 +75,15 @@ class WarmHost(Host):
 
     def _in_child(self, frame: Frame) -> NoReturn:
         try:
-            self._sock.close()  # nothing execs here, so nothing else would close it
+            self._close()  # nothing execs here, so nothing else would close them
+            for signum, handler in self._jobs_handlers.items():
+                signal.signal(signum, handler)
             enter_job(frame)
-            # What Python itself does at its start, and the host has undone.
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             os.environ.update(frame["env"], **{processes.JOB_VARIABLE: frame["id"]})
             tempfile.tempdir = os.environ.get("TMPDIR")  # the host has found its own already
         except BaseException as error:
             not_started(error)
-        raise _InChild(frame, self._prepared)
+        raise _InChild(frame)
 
 
 def serve(sock: socket.socket) -> None:
@@ -113,21 +110,22 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> N
     """Parse the Snakefile as the first job would, and serve from there."""
     record = ParseRecord()
 
-    def parsed(workflow: ParsedWorkflow) -> Namespace:
-        def prepare(frame: Frame) -> Namespace:
+    def parsed(workflow: ParsedWorkflow) -> None:
+        def prepare(frame: Frame) -> None:
             if change := record.change():
                 raise StaleError(change)
             try:
                 arguments = snakemake.job_arguments(frame["job_argv"])
             except UnexpectedSnakemakeError as error:
                 raise StaleError(str(error)) from error
-            workflow.prepare_for(arguments)
-            return arguments
+            sys.argv = [sys.argv[0], *frame["argv"]]
+            workflow.become(arguments)
 
         record.stop()
         try:
             workflow.check()
         except UnexpectedSnakemakeError as error:
+            workflow.close()
             refuse(sock, f"this Snakemake is not as expected: {error}")
         if workflow.uses_storage:
             record.add_doubt("uses storage providers")
@@ -140,10 +138,9 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> N
         prepare_to_fork()
         try:
             WarmHost(sock, prepare).run()
-        except _InChild as child:
-            sys.argv[1:] = child.frame["argv"]
-            arguments: Namespace = child.prepared
-            return arguments
+        except _InChild:
+            reset_after_fork()
+            return
         workflow.close()
         os._exit(0)
 
@@ -193,6 +190,8 @@ def main() -> None:
     status = 0
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
+    for signum in HANDLED:  # whatever the pilot was started with: as Python sets them in a job
+        signal.signal(signum, signal.default_int_handler if signum == signal.SIGINT else signal.SIG_DFL)
     try:
         serve(sock)
     except SystemExit as end:

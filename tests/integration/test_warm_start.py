@@ -44,7 +44,7 @@ RICH = r"""
         shell: "(cat {input[0]}; echo {wildcards.sample} {params.length} {threads} {resources.mem_mb} {GREETING})"
                " > {output} 2> {log}"
 
-    rule run:
+    rule python:
         output: "run"
         run:
             with open(output[0], "w") as file:
@@ -276,6 +276,9 @@ def test_a_snakefile_that_cannot_be_parsed_in_a_pilot_fails_as_it_does_cold(any_
 
 # getattr: what a parse may not ask for would be doubted, and the job started colder.
 FACTS = """
+    import signal as signals
+    signals.signal(signals.SIGPIPE, signals.SIG_DFL)  # a Snakefile's own are its jobs' own
+    signals.signal(signals.SIGHUP, signals.SIG_IGN)
     rule all:
         input: expand("{i}", i=range(4))
     rule a:
@@ -332,6 +335,53 @@ def test_what_a_fork_must_not_share(tmp_path: Path) -> None:
         assert len({fact["number"] for fact in seen[level]}) == 4
         assert len({fact["name"] for fact in seen[level]}) == 4
         assert set(same[level]) <= set(same["off"])
+
+
+ONLY_JOB = """
+    rule all:
+        input: "shell", "run"
+    rule command:
+        output: "shell"
+        shell: "ls /proc/$PPID/task | wc -l > {output}"
+    rule python:
+        output: "run"
+        run:
+            import os
+            open(output[0], "w").write(str(len(os.listdir("/proc/self/task"))))
+"""
+
+
+@pytest.mark.parametrize("level", ["import", "workflow"])
+def test_a_shell_command_needs_no_thread_and_python_has_its_own(tmp_path: Path, level: str) -> None:
+    workflow = Workflow(tmp_path / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level}).write(ONLY_JOB)
+    assert workflow.run() == 0, workflow.output[-3000:]
+    timer = 1 if level == "import" else 0  # Snakemake's, of its limit for jobs a second
+    assert int(workflow.read("shell")) - timer == 1
+    assert int(workflow.read("run")) - timer == 2
+
+
+SIGNALLED = """
+    rule all:
+        input: expand("{name}", name=["TERM", "INT", "HUP", "CHLD"])
+    rule signal:
+        output: "{name}"
+        shell: "touch started_{output}; kill -{wildcards.name} $PPID; sleep 0.2; touch {output} reached_{output}"
+"""
+
+
+def test_signals_to_a_job_have_the_same_effects_at_all_levels(tmp_path: Path) -> None:
+    found = {}
+    for level in LEVELS:
+        workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level}).write(SIGNALLED)
+        assert workflow.run("--keep-going", "--jobs", "100", "--latency-wait", "0") == 1, workflow.output[-3000:]
+        names = ("TERM", "INT", "HUP", "CHLD")
+        found[level] = (
+            [(workflow.folder / name).exists() for name in names],
+            [(workflow.folder / f"reached_{name}").exists() for name in names],
+            sorted(str((event["exit_status"], event["signal_number"])) for event in workflow.journal("job_ended")),
+        )
+    assert found["import"] == found["workflow"] == found["off"]
+    assert found["off"][0] == [False, False, False, True]
 
 
 LEFT_OPEN = """
