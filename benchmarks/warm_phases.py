@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from snakemake_executor_daskjq.worker import warm
 from snakemake_executor_daskjq.worker.client import start_frame
 from snakemake_executor_daskjq.worker.contexts import opening
 from snakemake_executor_daskjq.worker.frames import HEADER, Frame, body_length, decode, encode
-from snakemake_executor_daskjq.worker.snakemake_internals import ParsedWorkflow
+from snakemake_executor_daskjq.worker.snakemake_internals import ParsedWorkflow, Snakemake
 
 SNAKEFILE = """
 rule a:
@@ -52,13 +53,13 @@ ARGUMENTS = (
 )
 PHASES = (
     ("forked", "fork"),
-    ("execute", "become the job: session, signals, log, arguments"),
+    ("execute", "become the job: session, signals, log"),
     ("_build_dag", "begin: the first log record, the empty DAG of its rule"),
     ("scheduler", "build the DAG of one job"),
     ("run_jobs", "schedule: evaluate resources, select"),
-    ("run_wrapper", "start: job's record, metadata, thread"),
+    ("run_wrapper", "start: job's record, metadata"),
     ("ran", "run the rule, without its shell"),
-    ("executed", "finish: check output, metadata, thread's end"),
+    ("executed", "finish: check output, metadata"),
     ("exit", "end: close loops and log, Python's exit functions"),
 )
 """Each mark, and what has been done since the one before."""
@@ -71,6 +72,8 @@ def usage_s(usage: resource.struct_rusage) -> float:
 
 
 def mark(name: str) -> None:
+    if name == "forked":
+        marks.clear()  # the rehearsal's
     usage = resource.getrusage(resource.RUSAGE_SELF)
     marks.append((name, usage_s(usage), usage.ru_minflt))
 
@@ -100,21 +103,22 @@ def host() -> None:
                 print(json.dumps({"marks": marks, "shell_s": usage_s(children)}), file=file)
         end(status)
 
-    def prepare_to_fork() -> None:
+    def rehearse(snakemake: Snakemake) -> None:
         import snakemake.executors.local as local
         import snakemake.scheduling.job_scheduler as scheduler
         import snakemake.workflow as workflow
 
-        ParsedWorkflow.become = marked(ParsedWorkflow.become, after="execute")  # type: ignore[method-assign]
+        # Before the rehearsal: what Python finds out about a class is lost when the class changes.
+        ParsedWorkflow.go_on = marked(ParsedWorkflow.go_on, after="execute")  # type: ignore[method-assign]
         scheduler.JobScheduler.schedule = marked(scheduler.JobScheduler.schedule, after="executed")
         workflow.Workflow._build_dag = marked(workflow.Workflow._build_dag, "_build_dag")
         scheduler.JobScheduler.__init__ = marked(scheduler.JobScheduler.__init__, "scheduler")
         scheduler.JobScheduler.run = marked(scheduler.JobScheduler.run, "run_jobs")
         local.run_wrapper = marked(local.run_wrapper, "run_wrapper", "ran")
         warm.WarmHost._in_child = marked(warm.WarmHost._in_child, "forked")  # type: ignore[method-assign]
-        unmarked()
+        unmarked(snakemake)
 
-    unmarked, warm.prepare_to_fork = warm.prepare_to_fork, prepare_to_fork
+    unmarked, Snakemake.rehearse = Snakemake.rehearse, rehearse  # type: ignore[method-assign]
     os._exit = write_and_end  # type: ignore[assignment]
     warm.main()
 
@@ -147,7 +151,8 @@ def run(jobs: int) -> tuple[list[dict[str, float]], float]:
                 cache = ("--runtime-source-cache-path", f"{folder}/snakemake/source-cache/run")
                 argv = ("--snakefile", f"{folder}/Snakefile", *cache, *ARGUMENTS)
                 own = ("--target-jobs", f"a:i={i}", "--allowed-rules", "a", "--cores", "1", "--force-use-threads")
-                return Launch(f"a{i}", argv, (*own, "--attempt", "1"), folder, f"{folder}/log", sys.executable)
+                launch = Launch(f"a{i}", argv, (*own, "--attempt", "1"), folder, f"{folder}/log", sys.executable)
+                return replace(launch, env={"TMPDIR": folder})
 
             send(opening(launch(0), WarmStart.WORKFLOW))
             ready = receive()

@@ -122,10 +122,14 @@ class Host:
             signal.signal(signum, signal.SIG_IGN)
 
     def _close(self) -> None:
-        """Give up all descriptors; a child that does not exec does so too."""
         signal.set_wakeup_fd(-1)
         for one in (self._selector, self._wakeup, self._signalled, self._sock):
             one.close()
+
+    def _descriptors(self) -> list[int]:
+        """The files that are the host's alone."""
+        own: list[Any] = [self._selector, self._wakeup, self._signalled, self._sock]
+        return [one.fileno() for one in own if hasattr(one, "fileno")]
 
     def _read(self) -> bool:
         """Act on what the pilot sent; False where it is gone."""

@@ -63,7 +63,13 @@ class ParseRecord:
         self._doubts: list[str] = []
         self._random_state: object = None
         self._originals: dict[str, Callable[..., Any]] = {}
-        sys.addaudithook(self._hear)  # can't be taken back; it does nothing unless recording
+
+        # Not the method: Python looks for an attribute at each event, and raises an error where a method has none.
+        def hear(event: str, arguments: tuple[Any, ...]) -> None:
+            if self._recording:
+                self._hear(event, arguments)
+
+        sys.addaudithook(hear)  # can't be taken back
 
     def start(self) -> None:
         self._random_state = random.getstate()
@@ -108,8 +114,6 @@ class ParseRecord:
     # -- while recording --------------------------------------------------------------------------------
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self._recording:
-            return
         if event == "open":
             path, _, flags = arguments
             writes = isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)

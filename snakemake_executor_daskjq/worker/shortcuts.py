@@ -11,27 +11,34 @@ import contextlib
 import importlib
 import signal
 import types
+from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_signal: Any = importlib.import_module("_signal")  # what `signal` is made of
+
 
 def take() -> None:
     """Take all that hold for the whole process."""
-    for shortcut in (_set_signals_directly, _remember_parameters, _format_command_once, _run_where_it_is_awaited):
+    for shortcut in (_set_signals_directly, _remember_parameters, _format_command_once, _run_only_jobs_directly):
         with contextlib.suppress(ImportError, AttributeError):  # other versions
             shortcut()
 
 
 def _set_signals_directly() -> None:
     """Have `asyncio` set the handler of each coroutine that Snakemake runs without looking for names of signals."""
-    functions = importlib.import_module("_signal")
     direct = types.ModuleType("signal")
     vars(direct).update(vars(signal))
-    vars(direct).update(signal=functions.signal, getsignal=functions.getsignal)
+    vars(direct).update(signal=_signal.signal, getsignal=_signal.getsignal)
     asyncio.runners.signal = direct  # type: ignore[attr-defined]
+
+
+def set_handler(signum: signal.Signals, handler: Any) -> None:
+    """As `signal.signal`, which takes long to find that the handler so far has no name where that is a function."""
+    _signal.signal(signum, int(handler) if isinstance(handler, signal.Handlers) else handler)
 
 
 def _remember_parameters() -> None:
@@ -89,10 +96,11 @@ def _format_command_once() -> None:
     Job.shellcmd, Job.log_info = property(once), log_info_once
 
 
-def _run_where_it_is_awaited() -> None:
+def _run_only_jobs_directly() -> None:
     """Have a shell command that is its process' only job run in the thread that waits for it.
 
-    Snakemake starts a thread for it, with an event loop. Other jobs keep theirs: a `run` directive may look.
+    Snakemake starts a thread for it, with an event loop, and one more that limits the rate of jobs. A job in Python
+    keeps its thread: it may look.
     """
     from snakemake.executors.local import Executor
     from snakemake_interface_executor_plugins.settings import ExecMode
@@ -105,22 +113,16 @@ def _run_where_it_is_awaited() -> None:
         return
     prepare = scheduler_class.__init__
 
-    def is_alone(scheduler: Any) -> bool:
-        jobs = list(scheduler.workflow.dag.needrun_jobs())
-        return (
-            scheduler.workflow.exec_mode == ExecMode.REMOTE
-            and type(scheduler._executor) is Executor
-            and len(jobs) == 1
-            and not jobs[0].is_group()
-            and jobs[0].is_shell
-        )
-
     def __init__(scheduler: Any, *arguments: Any, **options: Any) -> None:
         prepare(scheduler, *arguments, **options)
         with contextlib.suppress(AttributeError):  # other versions
-            if is_alone(scheduler):
-                alone = _OnlyJob(scheduler._open_jobs)
-                scheduler._executor.pool, scheduler._open_jobs = alone, alone
+            jobs = list(scheduler.workflow.dag.needrun_jobs())
+            remote = scheduler.workflow.exec_mode == ExecMode.REMOTE and type(scheduler._executor) is Executor
+            if remote and len(jobs) == 1 and not jobs[0].is_group():
+                scheduler.job_rate_limiter = None
+                if jobs[0].is_shell:
+                    only_job = _OnlyJob(scheduler._open_jobs)
+                    scheduler._executor.pool, scheduler._open_jobs = only_job, only_job
 
     scheduler_class.__init__ = __init__
 
@@ -130,11 +132,11 @@ class _OnlyJob:
 
     def __init__(self, open_jobs: Any) -> None:
         self._open_jobs = open_jobs
-        self._submitted: tuple[Future[Any], Callable[[], Any]] | None = None
+        self._submitted: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self._submitted = future, lambda: function(*arguments)
+        self._submitted.append((future, lambda: function(*arguments)))
         return future
 
     def shutdown(self) -> None:
@@ -144,9 +146,8 @@ class _OnlyJob:
         self._open_jobs.release()
 
     def acquire(self) -> None:
-        if self._submitted is not None:
-            submitted, self._submitted = self._submitted, None
-            self._run(*submitted)
+        while self._submitted:
+            self._run(*self._submitted.popleft())
         self._open_jobs.acquire()
 
     def _run(self, future: Future[Any], job: Callable[[], Any]) -> None:
@@ -184,20 +185,3 @@ def share_loops(workflow: Any) -> None:
         return (run_anew if nested else run_in_own)(coroutine)
 
     snakemake.iocontainers.async_run = async_run
-
-
-def leave_loops_open(workflow: Any) -> None:
-    """Close only event loops that have something to end: the process ends with them."""
-    if hasattr(workflow, "_async_runners"):  # older versions have none
-        workflow._async_runners = _Runners()
-
-
-class _Runners(dict[int, Any]):
-    """A workflow's `asyncio.Runner`s by thread; it asks for all when it closes them."""
-
-    def values(self) -> Any:
-        return [runner for runner in super().values() if _is_busy(runner.get_loop())]
-
-
-def _is_busy(loop: Any) -> bool:
-    return bool(asyncio.all_tasks(loop) or loop._asyncgens)

@@ -220,7 +220,6 @@ class ParsedWorkflow:
         try:
             for where, attribute in (
                 *_own_places(workflow).values(),
-                (workflow.scheduling_settings, "max_jobs_per_timespan"),
                 (workflow.storage_registry, "_storages"),
                 (workflow._snakemake_tmp_dir, "_finalizer"),
             ):
@@ -247,12 +246,10 @@ class ParsedWorkflow:
         header = getattr(workflow, "info_header", {})  # older versions have none
         if {"datetime", "cmd", "workflow_id"} <= header.keys():
             self._header = header
-        workflow.scheduling_settings.max_jobs_per_timespan = None  # it would start a timer, for one job
         workflow._snakemake_tmp_dir._finalizer.detach()  # it is the host's; a child would remove it at its end
         workflow._snakemake_tmp_dir = _LateTemporaryDirectory()
         workflow._prepare_dag = self._put_in
         shortcuts.share_loops(workflow)
-        shortcuts.leave_loops_open(workflow)
 
     def become(self, arguments: argparse.Namespace) -> None:
         """Put in what is a job's own; in the host, just before the fork."""

@@ -28,6 +28,7 @@ from .copy_on_write import prepare_to_fork
 from .frames import HEADER, Frame, body_length, decode, encode
 from .host import HANDLED, Host, enter_job, not_started
 from .parse_record import ParseRecord
+from .shortcuts import set_handler
 from .snakemake_internals import (
     ParsedWorkflow,
     Snakemake,
@@ -52,6 +53,10 @@ class _InChild(BaseException):
         self.frame = frame
 
 
+_hosts: list[WarmHost] = []
+"""The host: in a child, nothing may end it, for what it has open is closed, and its numbers are others' files."""
+
+
 class WarmHost(Host):
     """Forks children that leave its loop by `_InChild` instead of an exec.
 
@@ -62,8 +67,10 @@ class WarmHost(Host):
     def __init__(self, sock: socket.socket, prepare: Callable[[Frame], None] = lambda _: None) -> None:
         super().__init__(sock)
         self._prepare = prepare
-        # A job has those of Python, or of its Snakefile.
-        self._jobs_handlers = {signum: signal.getsignal(signum) for signum in HANDLED}
+        _hosts.append(self)
+        # A job has those of Python, or of its Snakefile. What a C library has set can't be put back.
+        handlers = {signum: signal.getsignal(signum) for signum in HANDLED}
+        self._jobs_handlers = {s: signal.SIG_DFL if handler is None else handler for s, handler in handlers.items()}
 
     def _start(self, frame: Frame) -> None:
         try:
@@ -75,9 +82,11 @@ class WarmHost(Host):
 
     def _in_child(self, frame: Frame) -> NoReturn:
         try:
-            self._close()  # nothing execs here, so nothing else would close them
+            signal.set_wakeup_fd(-1)
+            for fd in self._descriptors():  # nothing execs here, so nothing else would close them
+                os.close(fd)
             for signum, handler in self._jobs_handlers.items():
-                signal.signal(signum, handler)
+                set_handler(signum, handler)
             enter_job(frame)
             os.environ.update(frame["env"], **{processes.JOB_VARIABLE: frame["id"]})
             tempfile.tempdir = os.environ.get("TMPDIR")  # the host has found its own already
