@@ -109,7 +109,7 @@ class Host:
                 self._deadline = time.monotonic() + 1.0  # until the kernel has delivered them
         if pilot_is_gone and self._tmpdirs:
             remove_tree(self._tmpdirs)  # a pilot that stops its hosts does so itself
-        self._close()
+        signal.set_wakeup_fd(-1)
 
     def _handle_signals(self) -> None:
         for end in (self._wakeup, self._signalled):
@@ -121,13 +121,8 @@ class Host:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)
 
-    def _close(self) -> None:
-        signal.set_wakeup_fd(-1)
-        for one in (self._selector, self._wakeup, self._signalled, self._sock):
-            one.close()
-
     def _descriptors(self) -> list[int]:
-        """The files that are the host's alone."""
+        """The files that are the host's alone. It ends with them: its pilot takes the end of the socket for its own."""
         own: list[Any] = [self._selector, self._wakeup, self._signalled, self._sock]
         return [one.fileno() for one in own if hasattr(one, "fileno")]
 

@@ -56,7 +56,7 @@ PREPARED_NAMES = ("_dag", "_persistence", "iocache")
 """What `Workflow._prepare_dag` sets."""
 
 PREPARED_HEADER = "daskjq_info_header"
-"""The attribute of a workflow that holds its `info_header`, but for what is each job's own."""
+"""The attribute of a workflow that holds its `info_header`, worked out before the fork."""
 
 MAX_PREPARED = 200
 """So many rules at most get their empty DAG from the host."""
@@ -208,7 +208,7 @@ class ParsedWorkflow:
         self._workflow = workflow
         self._places: dict[str, tuple[Any, str]] = {}
         self._header: dict[str, Any] = {}
-        self._folder = getattr(workflow, "_snakemake_tmp_dir", None)
+        self._folders: list[Any] = []
         self._arguments = argparse.Namespace()
         self._prepare_dag = workflow._prepare_dag
         self._prepared: dict[tuple[Any, ...], _Prepared | None] = {}
@@ -218,10 +218,13 @@ class ParsedWorkflow:
         """Raises UnexpectedSnakemakeError unless all that `become` changes is there: a child could not go back."""
         workflow = self._workflow
         try:
+            # Before 9.14, the cache of sources is each process' own.
+            folders = workflow._snakemake_tmp_dir, workflow.sourcecache.runtime_cache
+            self._folders = [folder for folder in folders if folder is not None]
             for where, attribute in (
                 *_own_places(workflow).values(),
                 (workflow.storage_registry, "_storages"),
-                (workflow._snakemake_tmp_dir, "_finalizer"),
+                *((folder, "_finalizer") for folder in self._folders),
             ):
                 getattr(where, attribute)
             if "_cores" not in workflow.global_resources:
@@ -236,8 +239,8 @@ class ParsedWorkflow:
 
     def close(self) -> None:
         """Remove what the parse has put aside; a host ends without Python's own clean-up."""
-        if self._folder is not None:
-            self._folder.cleanup()
+        for folder in self._folders:
+            folder.cleanup()
 
     def prepare(self) -> None:
         """Put in what is the same in all children (`check` has looked)."""
@@ -246,7 +249,8 @@ class ParsedWorkflow:
         header = getattr(workflow, "info_header", {})  # older versions have none
         if {"datetime", "cmd", "workflow_id"} <= header.keys():
             self._header = header
-        workflow._snakemake_tmp_dir._finalizer.detach()  # it is the host's; a child would remove it at its end
+        for folder in self._folders:
+            folder._finalizer.detach()  # it is the host's; a child would remove it at its end
         workflow._snakemake_tmp_dir = _LateTemporaryDirectory()
         workflow._prepare_dag = self._put_in
         shortcuts.share_loops(workflow)

@@ -414,6 +414,39 @@ def test_files_that_a_rule_leaves_open_are_written(any_warmth: Workflow) -> None
     assert [workflow.read(name) for name in ("text", "bytes", "c")] == ["left open"] * 3
 
 
+PUT_ASIDE = """
+    from pathlib import Path
+    rule all:
+        input: "second"
+    rule first:
+        output: "first"
+        run:
+            folder = Path(workflow.sourcecache.runtime_cache_path)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "kept").touch()
+            Path(output[0]).write_text(str(folder))
+    rule second:
+        input: "first"
+        output: "second"
+        run:
+            kept = Path(workflow.sourcecache.runtime_cache_path, "kept")
+            Path(output[0]).write_text(f"{kept.exists()} {str(kept.parent) == Path(input[0]).read_text()}")
+"""
+
+
+def test_what_a_parse_has_put_aside_is_removed_by_the_host_and_not_by_forked_jobs(workflow: Workflow) -> None:
+    """Sources that a job has copied there are others' too, and must not be removed while these read them."""
+    temporary = workflow.folder / "temporary"
+    temporary.mkdir()
+    workflow.env["TMPDIR"] = str(temporary)
+    workflow.write(PUT_ASIDE)
+    assert workflow.run() == 0, workflow.output[-3000:]
+    assert {event["warm_start"] for event in workflow.journal("job_ended")} == {"workflow"}
+    assert workflow.read("second") == "True True"
+    assert not Path(workflow.read("first")).exists()
+    assert list(temporary.glob("snakemake*")) == []
+
+
 LATE = """
     import os, sys
     sys.path.insert(0, ".")
