@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,9 +149,9 @@ def run(jobs: int) -> tuple[list[dict[str, float]], float]:
             def launch(i: int) -> Launch:
                 cache = ("--runtime-source-cache-path", f"{folder}/snakemake/source-cache/run")
                 argv = ("--snakefile", f"{folder}/Snakefile", *cache, *ARGUMENTS)
-                own = ("--target-jobs", f"a:i={i}", "--allowed-rules", "a", "--cores", "1", "--force-use-threads")
-                launch = Launch(f"a{i}", argv, (*own, "--attempt", "1"), folder, f"{folder}/log", sys.executable)
-                return replace(launch, env={"TMPDIR": folder})
+                rule = ("--target-jobs", f"a:i={i}", "--allowed-rules", "a")
+                own = (*rule, "--cores", "1", "--force-use-threads", "--attempt", "1")
+                return Launch(f"a{i}", argv, own, folder, f"{folder}/log", sys.executable, env={"TMPDIR": folder})
 
             send(opening(launch(0), WarmStart.WORKFLOW))
             ready = receive()

@@ -9,10 +9,11 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+from .workflow import Workflow
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from .workflow import Workflow
+    from pathlib import Path
 
 LEVELS = ("off", "import", "workflow")
 PASSING = re.compile(
@@ -27,6 +28,13 @@ UNCOMPARED = {".pyc", ".ipynb", ".tsv", ".parse"}
 """Executed notebooks and benchmarks have times in them; the last is a warm host's own log."""
 PASSING_KEYS = {"starttime", "endtime", "job_hash"}
 """Of records; the hash is made of addresses."""
+
+
+def at_level(level: str, folder: Path) -> Workflow:
+    """A workflow in a folder of its own, whose jobs start at this level."""
+    workflow = Workflow(folder / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level})
+    workflow.folder.mkdir(parents=True)
+    return workflow
 
 
 def facts(workflow: Workflow) -> dict[str, list[str]]:

@@ -89,10 +89,10 @@ def has_threads() -> bool:
 
     For a moment the kernel still lists a thread that Python has joined already.
     """
-    if threading.active_count() > 1 or sys.platform != "linux":
-        return threading.active_count() > 1
+    if threading.active_count() > 1:
+        return True
     until = time.monotonic() + _THREAD_END_S
-    while len(os.listdir("/proc/self/task")) > 1:
+    while sys.platform == "linux" and len(os.listdir("/proc/self/task")) > 1:
         if time.monotonic() > until:
             return True
         time.sleep(0.001)

@@ -221,8 +221,9 @@ class ParsedWorkflow:
             # Before 9.14, the cache of sources is each process' own.
             folders = workflow._snakemake_tmp_dir, workflow.sourcecache.runtime_cache
             self._folders = [folder for folder in folders if folder is not None]
+            self._places = _own_places(workflow)
             for where, attribute in (
-                *_own_places(workflow).values(),
+                *self._places.values(),
                 (workflow.storage_registry, "_storages"),
                 *((folder, "_finalizer") for folder in self._folders),
             ):
@@ -245,7 +246,6 @@ class ParsedWorkflow:
     def prepare(self) -> None:
         """Put in what is the same in all children (`check` has looked)."""
         workflow = self._workflow
-        self._places = _own_places(workflow)
         header = getattr(workflow, "info_header", {})  # older versions have none
         if {"datetime", "cmd", "workflow_id"} <= header.keys():
             self._header = header

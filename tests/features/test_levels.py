@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..levels import LEVELS, assert_same, facts
-from ..workflow import Workflow
+from ..levels import LEVELS, assert_same, at_level, facts
 from .case import Case, run_together
 from .directives import DIRECTIVES
 from .options import OPTIONS
@@ -23,8 +22,7 @@ COMPARED_OPTIONS = [case for case in OPTIONS if case.feature not in ("--verbose"
 def test_features_come_out_the_same_at_all_levels(tmp_path: Path, cases: Sequence[Case]) -> None:
     found = {}
     for level in LEVELS:
-        workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level})
-        workflow.folder.mkdir(parents=True)
+        workflow = at_level(level, tmp_path)
         run_together(cases, workflow)
         ended = workflow.journal("job_ended")
         assert {event["warm_start"] for event in ended} == {level}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ..levels import LEVELS, assert_same, facts
+from ..levels import LEVELS, assert_same, at_level, facts
 from ..workflow import Workflow
 
 feature = pytest.mark.feature
@@ -124,7 +124,7 @@ def test_what_is_not_shared(workflow: Workflow, missing: set[str], common: bool)
 def test_storage_comes_out_the_same_at_all_levels(tmp_path: Path, shared: set[str], warmest: str, why: str) -> None:
     found = {}
     for level in LEVELS:
-        workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level})
+        workflow = at_level(level, tmp_path)
         stored(workflow)
         # One by one: jobs that share copies fetch and remove them as it happens.
         assert run_stored(workflow, "--jobs", "1", shared=shared) == 0, workflow.output[-3000:]

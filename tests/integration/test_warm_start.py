@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..levels import LEVELS, assert_same, facts
+from ..levels import LEVELS, assert_same, at_level, facts
 from ..snakefiles import HELD
 from ..workflow import Workflow
 
@@ -44,7 +44,7 @@ RICH = r"""
         shell: "(cat {input[0]}; echo {wildcards.sample} {params.length} {threads} {resources.mem_mb} {GREETING})"
                " > {output} 2> {log}"
 
-    rule python:
+    rule run:
         output: "run"
         run:
             with open(output[0], "w") as file:
@@ -125,7 +125,8 @@ MORE = """
 def test_everything_comes_out_the_same_at_all_levels(tmp_path: Path) -> None:
     found = {}
     for level in LEVELS:
-        workflow = Workflow(tmp_path / level / "work", env={"TOKEN": "secret", "SNAKEMAKE_DASKJQ_WARM_START": level})
+        workflow = at_level(level, tmp_path)
+        workflow.env["TOKEN"] = "secret"
         workflow.write(RICH).write(MORE, "more.smk").write("greeting: hello\n", "config.yaml")
         workflow.write(
             "import sys\nopen(snakemake.output[0], 'w').write(f'{snakemake.params.value} {len(sys.argv)}')", "script.py"
@@ -152,8 +153,7 @@ def test_the_examples_come_out_the_same_at_all_levels(tmp_path: Path, name: str,
     snakefile = Path(__file__).parents[2] / "workflows" / name / "Snakefile"
     found, logs = {}, {}
     for level in LEVELS:
-        workflow = Workflow(tmp_path / level, env={"SNAKEMAKE_DASKJQ_WARM_START": level})
-        workflow.folder.mkdir()
+        workflow = at_level(level, tmp_path)
         assert workflow.run("--jobs", "100", "--snakefile", str(snakefile), *options) == 0, workflow.output[-3000:]
         assert {event["warm_start"] for event in workflow.journal("job_ended")} == {level}
         results = [workflow.folder / "pi.txt"] if name == "quickstart" else sorted(workflow.folder.glob("results/*"))
@@ -312,7 +312,7 @@ FACTS = """
                     "handlers": [str(type(handler)) for handler in logging.getLogger("snakemake").handlers],
                     "root handlers": [str(type(handler)) for handler in logging.getLogger().handlers],
                     "loop policy": str(type(asyncio.get_event_loop_policy())),
-                    # A cold job has Snakemake's timer for the rate of jobs.
+                    # A cold job has Snakemake's timer for the rate of jobs, for a second.
                     "threads": sorted(type(t).__name__ for t in threading.enumerate() if not hasattr(t, "cancel")),
                     "path": [entry for entry in sys.path if "daskjq" in entry or "/tmp" in entry],
                     "argv": __import__("sys").argv[1:3],
@@ -326,7 +326,7 @@ def test_what_a_fork_must_not_share(tmp_path: Path) -> None:
     """Random numbers and temporary names are each job's own; descriptors, signals and threads as in a cold one."""
     seen = {}
     for level in LEVELS:
-        workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level}).write(FACTS)
+        workflow = at_level(level, tmp_path).write(FACTS)
         assert workflow.run() == 0, workflow.output[-3000:]
         assert {event["warm_start"] for event in workflow.journal("job_ended")} == {level}
         seen[level] = [json.loads(workflow.read(str(i))) for i in range(4)]
@@ -353,30 +353,30 @@ ONLY_JOB = """
 
 @pytest.mark.parametrize("level", ["import", "workflow"])
 def test_a_shell_command_needs_no_thread_and_python_has_its_own(tmp_path: Path, level: str) -> None:
-    workflow = Workflow(tmp_path / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level}).write(ONLY_JOB)
+    workflow = at_level(level, tmp_path).write(ONLY_JOB)
     assert workflow.run() == 0, workflow.output[-3000:]
     assert int(workflow.read("shell")) == 1
     assert int(workflow.read("run")) == 2
 
 
-SIGNALLED = """
+SIGNALS = ("TERM", "INT", "HUP", "CHLD")
+SIGNALLED = f"""
     rule all:
-        input: expand("{name}", name=["TERM", "INT", "HUP", "CHLD"])
+        input: {SIGNALS}
     rule signal:
-        output: "{name}"
-        shell: "touch started_{output}; kill -{wildcards.name} $PPID; sleep 0.2; touch {output} reached_{output}"
+        output: "{{name}}"
+        shell: "kill -{{wildcards.name}} $PPID; sleep 0.2; touch {{output}} reached_{{output}}"
 """
 
 
 def test_signals_to_a_job_have_the_same_effects_at_all_levels(tmp_path: Path) -> None:
     found = {}
     for level in LEVELS:
-        workflow = Workflow(tmp_path / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level}).write(SIGNALLED)
+        workflow = at_level(level, tmp_path).write(SIGNALLED)
         assert workflow.run("--keep-going", "--jobs", "100", "--latency-wait", "0") == 1, workflow.output[-3000:]
-        names = ("TERM", "INT", "HUP", "CHLD")
         found[level] = (
-            [(workflow.folder / name).exists() for name in names],
-            [(workflow.folder / f"reached_{name}").exists() for name in names],
+            [(workflow.folder / name).exists() for name in SIGNALS],
+            [(workflow.folder / f"reached_{name}").exists() for name in SIGNALS],
             sorted(str((event["exit_status"], event["signal_number"])) for event in workflow.journal("job_ended")),
         )
     assert found["import"] == found["workflow"] == found["off"]

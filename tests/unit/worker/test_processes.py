@@ -13,6 +13,7 @@ for _ in range(2000):
     thread.start()
     thread.join()
     assert not has_threads()
+print("seen")
 """
 
 RUNNING = """
@@ -23,19 +24,22 @@ end = threading.Event()
 {start}
 assert has_threads()
 end.set()
+print("seen")
 """
 PYTHONS_OWN = "threading.Thread(target=end.wait).start()"
 FOREIGN = "import _thread; _thread.start_new_thread(end.wait, ())"
 
 
-def run(script: str) -> None:
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+def output_of(script: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", script], check=True, stdout=subprocess.PIPE, text=True, timeout=60
+    ).stdout
 
 
 def test_a_thread_that_was_joined_is_none_also_while_the_kernel_still_ends_it() -> None:
-    run(JOINED)
+    assert output_of(JOINED) == "seen\n"
 
 
 def test_a_running_thread_is_seen_whether_python_knows_it_or_not() -> None:
-    run(RUNNING.format(start=PYTHONS_OWN))
-    run(RUNNING.format(start=FOREIGN))
+    assert output_of(RUNNING.format(start=PYTHONS_OWN)) == "seen\n"
+    assert output_of(RUNNING.format(start=FOREIGN)) == "seen\n"
