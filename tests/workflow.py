@@ -10,6 +10,7 @@ import textwrap
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import psutil
 from snakemake_executor_daskjq import journal
 
 MARK = "DASKJQ_TEST_RUN"
+
+PILOT, HOST = "snakemake_executor_daskjq.worker.pilot", "snakemake_executor_daskjq.worker.warm"
+"""The modules that pilots and their rule hosts are started as."""
 
 
 class Workflow:
@@ -103,12 +107,31 @@ class Workflow:
         """Every live process that this workflow's snakemake started, however far down."""
         found = []
         for process in psutil.process_iter():
-            try:
+            with suppress(psutil.Error):
                 if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(process)
-            except psutil.Error:
-                continue
         return found
+
+    def started_as(self, module: str) -> list[psutil.Process]:
+        """Those that were started as this module, oldest first; jobs, forks of their rule host, are not among them."""
+        found = []
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):  # others come and go meanwhile
+                command, parent = process.cmdline(), process.parent()
+                if module in command and (parent is None or parent.cmdline() != command):
+                    found.append(process)
+        return sorted(found, key=lambda process: (process.create_time(), process.pid))
+
+    def only(self, module: str) -> psutil.Process:
+        """The one that was started as this module."""
+        (process,) = self.started_as(module)
+        return process
+
+    def crash(self) -> None:
+        """End all at once, as when the machine goes down: nobody is left to remove a file."""
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):  # with its parent, or by itself
+                process.kill()
 
     def leftovers(self, timeout: float = 10) -> list[str]:
         """What still runs after `timeout` seconds, ended here so that other tests are not disturbed."""
@@ -117,9 +140,7 @@ class Workflow:
             time.sleep(0.05)
         described = []
         for process in left:
-            try:
+            with suppress(psutil.NoSuchProcess):
                 described.append(" ".join(process.cmdline()))
                 process.kill()
-            except psutil.NoSuchProcess:
-                continue
         return described

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from ..snakefiles import WITNESSED
-from ..workflow import Workflow
+from ..workflow import HOST, PILOT, Workflow
 from .slurm import NODES, SlurmCluster
 
 JOBS = int(os.environ.get("DASKJQ_CHAOS_JOBS", "100"))
@@ -52,8 +52,8 @@ class Chaos:
         return [
             self._cancel_a_pilot,
             self._kill_a_node,
-            lambda: self._kill_one(".worker.warm", "rule host"),
-            lambda: self._kill_one(".worker.pilot", "pilot"),
+            lambda: self._kill_one(HOST, "rule host"),
+            lambda: self._kill_one(PILOT, "pilot"),
             self._stop_a_pilot,
         ]
 
@@ -87,14 +87,14 @@ class Chaos:
         return True
 
     def _kill_one(self, module: str, what: str) -> bool:
-        found = self._processes(module)
+        found = self._workflow.started_as(module)
         if found:
             self._random.choice(found).kill()
             self.done.append(f"killed a {what}")
         return bool(found)
 
     def _stop_a_pilot(self) -> bool:
-        found = self._processes(".worker.pilot")
+        found = self._workflow.started_as(PILOT)
         if not found or len(self._stopped) > 1:
             return False
         pilot = self._random.choice(found)
@@ -102,16 +102,6 @@ class Chaos:
         self._stopped.append((time.monotonic() + STOPPED_S, pilot))
         self.done.append("stopped a pilot")
         return True
-
-    def _processes(self, module: str) -> list[psutil.Process]:
-        """Pilots, or rule hosts without the jobs that are forks of them; by age, so that the seed decides."""
-        found = []
-        for process in self._workflow.processes():
-            with contextlib.suppress(psutil.Error):
-                command, parent = process.cmdline(), process.parent()
-                if any(module in word for word in command) and (parent is None or parent.cmdline() != command):
-                    found.append(process)
-        return sorted(found, key=lambda process: (process.create_time(), process.pid))
 
 
 @pytest.fixture

@@ -74,8 +74,7 @@ def test_files_of_a_killed_run_are_refused_or_made_again(workflow: Workflow) -> 
     workflow.write(HELD.replace("while", "echo part > {output}; while"))
     process = workflow.start("--jobs", "9")
     workflow.wait_for("x")
-    for part in workflow.processes():
-        part.kill()  # as when the machine goes down: nobody is left to remove the file
+    workflow.crash()
     process.wait()
     (workflow.folder / "go").touch()
     assert workflow.run("--jobs", "9", "--nolock") == 1

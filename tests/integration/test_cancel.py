@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from ..snakefiles import CRASHING, HELD, MANY, QUICK, SLOW
-from ..workflow import Workflow
+from ..workflow import PILOT, Workflow
 
 PHASES: dict[str, Callable[[Workflow], object]] = {
     "starting": lambda workflow: workflow.run_folders and workflow.journal("run_started"),
@@ -108,7 +108,7 @@ def test_a_pilot_that_is_killed_costs_no_attempt(workflow: Workflow) -> None:
     workflow.write(HELD)
     process = workflow.start("--jobs", "1")
     workflow.wait_for("tries")
-    (pilot,) = [p for p in workflow.processes() if "snakemake_executor_daskjq.worker.pilot" in p.cmdline()]
+    pilot = workflow.only(PILOT)
     pilot.kill()
     workflow.wait_until(lambda: workflow.read("tries").count("\n") == 2)
     (workflow.folder / "go").touch()

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import psutil
 import pytest
 
 from ..snakefiles import WITNESSED
-from ..workflow import Workflow
-
-PILOT, HOST = "snakemake_executor_daskjq.worker.pilot", "snakemake_executor_daskjq.worker.warm"
+from ..workflow import HOST, PILOT, Workflow
 
 
 @pytest.fixture
@@ -37,47 +35,31 @@ def running(workflow: Workflow, *options: str) -> Iterator[None]:
     assert [event["success"] for event in workflow.journal("job_reported")] == [True, True]
 
 
-def only(workflow: Workflow, module: str) -> psutil.Process:
-    found = []
-    for process in workflow.processes():
-        with suppress(psutil.NoSuchProcess):  # others come and go meanwhile
-            if module in process.cmdline() and leads(process):
-                found.append(process)
-    (process,) = found
-    return process
-
-
-def leads(process: psutil.Process) -> bool:
-    """False for a job's child, which is a fork of its host."""
-    parent = process.parent()
-    return parent is None or parent.cmdline() != process.cmdline()
-
-
 def test_jobs_of_a_killed_pilot_run_again_when_the_first_copies_are_gone(witnessed: Workflow) -> None:
     with running(witnessed):
-        only(witnessed, PILOT).kill()
+        witnessed.only(PILOT).kill()
     assert [event["jobs"] for event in witnessed.journal("pilot_lost")] == [["a-1-1", "a-2-1"]]
 
 
 def test_jobs_of_a_killed_rule_host_run_again_on_the_same_pilot(witnessed: Workflow) -> None:
     """What left the job's session is found and ended, too: it holds the witness' lock."""
     with running(witnessed):
-        only(witnessed, HOST).kill()
+        witnessed.only(HOST).kill()
     assert {event["pilot"] for event in witnessed.journal("job_placed")} == {"local-1"}
 
 
 def test_a_killed_pilot_with_a_stopped_host(witnessed: Workflow) -> None:
     """The kernel wakes the host when its pilot dies, and it ends the jobs."""
     with running(witnessed):
-        pilot = only(witnessed, PILOT)
-        only(witnessed, HOST).suspend()
+        pilot = witnessed.only(PILOT)
+        witnessed.only(HOST).suspend()
         pilot.kill()
     assert len(witnessed.journal("pilot_lost")) == 1
 
 
 def test_a_stopped_pilots_jobs_end_with_its_lease_and_run_elsewhere(witnessed: Workflow) -> None:
     with running(witnessed, "--daskjq-lease", "10s"):
-        pilot, jobs = only(witnessed, PILOT), only(witnessed, HOST).children()
+        pilot, jobs = witnessed.only(PILOT), witnessed.only(HOST).children()
         pilot.suspend()
         psutil.wait_procs(jobs, timeout=20)
         assert not any(job.is_running() for job in jobs)
@@ -88,7 +70,7 @@ def test_a_stopped_pilots_jobs_end_with_its_lease_and_run_elsewhere(witnessed: W
 
 def test_a_pilot_that_is_stopped_with_its_host_is_ended_before_its_jobs_run_elsewhere(witnessed: Workflow) -> None:
     with running(witnessed, "--daskjq-lease", "10s"):
-        pilot, host = only(witnessed, PILOT), only(witnessed, HOST)
+        pilot, host = witnessed.only(PILOT), witnessed.only(HOST)
         pilot.suspend()
         host.suspend()
         psutil.wait_procs([pilot, host], timeout=90)
@@ -99,7 +81,7 @@ def test_a_pilot_that_is_stopped_with_its_host_is_ended_before_its_jobs_run_else
 def test_a_stopped_host_alone_loses_nothing(witnessed: Workflow) -> None:
     process = witnessed.start("--jobs", "2", "--config", "count=2", "--daskjq-lease", "10s")
     witnessed.wait_for("tries/0", "tries/1")
-    host = only(witnessed, HOST)
+    host = witnessed.only(HOST)
     host.suspend()
     with pytest.raises(psutil.TimeoutExpired):
         host.wait(12)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from ..snakefiles import MANY
-from ..workflow import Workflow
+from ..workflow import PILOT, Workflow
 
 
 def test_a_workflow_runs_and_a_second_time_there_is_nothing_to_do(workflow: Workflow) -> None:
@@ -272,7 +272,7 @@ def test_nobody_without_the_runs_certificate_gets_in(workflow: Workflow) -> None
     """)
     process = workflow.start("--jobs", "1")
     workflow.wait_for("ready")
-    (pilot,) = [p for p in workflow.processes() if "snakemake_executor_daskjq.worker.pilot" in p.cmdline()]
+    pilot = workflow.only(PILOT)
     scheduler = next(argument for argument in pilot.cmdline() if argument.startswith("tls://"))
     for address, security in ((scheduler.replace("tls://", "tcp://"), None), (scheduler, Security.temporary())):
         with pytest.raises(OSError, match=r"Timed out|reset by peer|closed|TLS certificate does not match"):
