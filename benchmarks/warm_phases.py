@@ -102,7 +102,7 @@ def host() -> None:
                 print(json.dumps({"marks": marks, "shell_s": usage_s(children)}), file=file)
         end(status)
 
-    def rehearse(snakemake: Snakemake) -> None:
+    def rehearse(snakemake: Snakemake, tmpdirs: str) -> None:
         import snakemake.executors.local as local
         import snakemake.scheduling.job_scheduler as scheduler
         import snakemake.workflow as workflow
@@ -115,7 +115,7 @@ def host() -> None:
         scheduler.JobScheduler.run = marked(scheduler.JobScheduler.run, "run_jobs")
         local.run_wrapper = marked(local.run_wrapper, "run_wrapper", "ran")
         warm.WarmHost._in_child = marked(warm.WarmHost._in_child, "forked")  # type: ignore[method-assign]
-        unmarked(snakemake)
+        unmarked(snakemake, tmpdirs)
 
     unmarked, Snakemake.rehearse = Snakemake.rehearse, rehearse  # type: ignore[method-assign]
     os._exit = write_and_end  # type: ignore[assignment]

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..model.outcome import End, Outcome
+from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.request import WarmStart
 from . import folders, processes
 from .client import HostRefusedError, RuleHost
@@ -72,9 +72,11 @@ class Hosts:
     def __init__(self) -> None:
         self._contexts: dict[ContextKey, Context] = {}
         self._retired: set[RuleHost] = set()
+        self._starting: set[asyncio.Task[RuleHost]] = set()
+        self.stopped = False
 
     async def run(self, launch: Launch) -> Outcome:
-        """Run a job as warm as it asks for and can be. Raises OSError where no host can be started."""
+        """Run a job as warm as it asks for and can be. Raises OSError where no host can be started (any more)."""
         levels, reasons = _levels(launch)
         for level in levels:
             context = self._contexts.setdefault(context_key(launch, level), Context())
@@ -102,8 +104,14 @@ class Hosts:
         raise AssertionError("unreachable")
 
     async def stop(self, grace_s: float) -> None:
-        """End all jobs and all hosts."""
+        """End all jobs and all hosts, also those that are just being started; no job is started after that."""
+        self.stopped = True
+        starting = list(self._starting)
+        for start in starting:
+            start.cancel()
         await asyncio.gather(*(host.stop(grace_s) for host in self._all()))
+        if starting:
+            await asyncio.wait(starting)
 
     def renew_lease(self) -> None:
         for host in self._all():
@@ -115,20 +123,22 @@ class Hosts:
     async def _host(self, context: Context, launch: Launch, level: WarmStart) -> RuleHost:
         """The context's live host. Raises HostRefusedError where it can't have one, OSError for a cold one."""
         async with context.lock:
+            if self.stopped:
+                raise OSError(PILOT_ENDS)
             if context.refused:
                 raise HostRefusedError(context.refused)
             if not context.fit:
                 self._retire(context)
                 self._make_room()
                 try:
-                    context.host = await RuleHost.start(opening(launch, level))
+                    context.host = await self._started(opening(launch, level))
                     context.host.renew_lease(lease.ends_at)
                     context.start_mb = processes.resident_mb(context.host.pid)
                 except HostRefusedError as refusal:
                     context.refused = str(refusal)
                     raise
                 except OSError as error:
-                    if level is WarmStart.OFF:
+                    if level is WarmStart.OFF or self.stopped:
                         raise
                     context.refused = str(error)
                     raise HostRefusedError(context.refused) from error
@@ -137,6 +147,22 @@ class Hosts:
             if context.idle_timer is not None:
                 context.idle_timer.cancel()
             return context.host
+
+    async def _started(self, opening: Frame | None) -> RuleHost:
+        starting = asyncio.create_task(RuleHost.start(opening))
+        self._starting.add(starting)
+        try:
+            host = await starting
+        except asyncio.CancelledError:
+            if self.stopped:
+                raise OSError(PILOT_ENDS) from None
+            raise
+        finally:
+            self._starting.discard(starting)
+        if self.stopped:  # it was ready at the same moment
+            await host.stop(0.0)
+            raise OSError(PILOT_ENDS)
+        return host
 
     def _job_ended(self, context: Context) -> None:
         if context.host is not None and context.host.idle:
@@ -204,6 +230,7 @@ def opening(launch: Launch, level: WarmStart) -> Frame | None:
         "cwd": launch.cwd,
         "env": launch.env,
         "log": f"{launch.log_path}.parse",
+        "tmpdirs": os.path.dirname(launch.grant.tmpdir),
     }
 
 
@@ -236,11 +263,13 @@ async def run_job(launch: Launch) -> Outcome:
 
 async def run_granted(launch: Launch, hosts: Hosts, grants: Grants) -> Outcome:
     """Run a job on `hosts` with what `grants` set aside for it. Raises nothing for what a job or its start does."""
+    if hosts.stopped:
+        return Outcome(End.LOST, detail=PILOT_ENDS)
     try:
         async with grants.hold(launch.amounts) as grant, folders.own(launch, grant.tmpdir) as ready:
             return await hosts.run(replace(ready, grant=grant))
     except OSError as error:
-        return Outcome(End.NOT_STARTED, detail=str(error))
+        return Outcome(End.LOST if hosts.stopped else End.NOT_STARTED, detail=str(error))
 
 
 async def stop_jobs(grace_s: float) -> int:

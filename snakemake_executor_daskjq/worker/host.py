@@ -60,7 +60,7 @@ class Child:
 
 
 class Host:
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, tmpdirs: str = "") -> None:
         self._sock = sock
         self._decoder = Decoder()
         self._children: dict[int, Child] = {}
@@ -69,7 +69,7 @@ class Host:
         self._sample_at: float | None = None  # monotonic; set while there are children
         self._oom_kills = OomKills()
         self._oom_count = self._oom_kills.count()
-        self._tmpdirs = ""  # where jobs' temporary folders lie
+        self._tmpdirs = tmpdirs  # where jobs' temporary folders lie, as far as it is known
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._signalled = socket.socketpair()
 

@@ -43,13 +43,14 @@ _ARGUMENTS = (
 )
 
 
-def rehearse(main: Callable[[Sequence[str]], None], *, takes_cache_path: bool) -> bool:
+def rehearse(main: Callable[[Sequence[str]], None], tmpdirs: str, *, takes_cache_path: bool) -> bool:
     """Run `main` with the arguments of a small job some times; False if it did not succeed each time.
 
+    `tmpdirs`: where its folder is made: the pilot's, which removes all that is in it ("" for the system's).
     `takes_cache_path`: whether this Snakemake has the option (from 9.14 on); an older one has the user's own cache,
     which these jobs put nothing into. Raises OSError where there is no room for its files.
     """
-    with tempfile.TemporaryDirectory(prefix="daskjq") as folder, _put_back():
+    with tempfile.TemporaryDirectory(prefix="rehearsal-", dir=tmpdirs or None) as folder, _put_back():
         os.chdir(folder)
         for name, text in (("Snakefile", _SNAKEFILE), ("in", "")):
             with open(name, "w", encoding="utf-8") as file:

@@ -9,6 +9,8 @@ import stat
 import tempfile
 from itertools import count
 
+from ..model.outcome import PILOT_ENDS
+
 
 class Scratch:
     """A private folder (0700) for the pilot's jobs, made when the first one comes; one folder in it for each.
@@ -22,9 +24,12 @@ class Scratch:
         self._root = ""
         self._serial = count(1)
         self._untouched: list[str] = []
+        self._closed = False
 
     def create(self) -> str:
-        """An empty folder. Raises OSError."""
+        """An empty folder. Raises OSError, also once all is removed."""
+        if self._closed:
+            raise OSError(PILOT_ENDS)
         if self._untouched and os.path.isdir(self._untouched[-1]):
             return self._untouched.pop()
         if not os.path.isdir(self._root):  # not made yet, or removed by somebody who cleans up
@@ -47,7 +52,8 @@ class Scratch:
         return untouched
 
     def close(self) -> None:
-        """Remove all of it."""
+        """Remove all of it, and make nothing any more."""
+        self._closed = True
         if self._root:
             remove_tree(self._root)
 

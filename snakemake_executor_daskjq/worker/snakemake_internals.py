@@ -123,14 +123,17 @@ class Snakemake:
         sys.argv = [self._cli.__file__, *argv]
         self._cli.main(list(argv))
 
-    def rehearse(self) -> None:
-        """Run small jobs, so that children find everything warm. Raises UnexpectedSnakemakeError where they fail."""
+    def rehearse(self, tmpdirs: str) -> None:
+        """Run small jobs, with their files in `tmpdirs`, so that children find everything warm.
+
+        Raises UnexpectedSnakemakeError where they fail.
+        """
         # What Snakemake keeps for the whole process: the names of a Snakefile, and how shell commands are run.
         kept = {name: copy.copy(getattr(self._shell, name)) for name in SHELL_STATE}
         names = dict(self._workflow_globals)
         logging, handlers = dict(self._log_state), list(self._logger.handlers)
         try:
-            succeeded = rehearsal.rehearse(self.main, takes_cache_path=self._takes_cache_path)
+            succeeded = rehearsal.rehearse(self.main, tmpdirs, takes_cache_path=self._takes_cache_path)
         except OSError:
             succeeded = True  # no room for files: jobs are slower, and no worse
         self._workflow_globals.clear()

@@ -86,10 +86,7 @@ async def end(run: str, grace_s: float) -> None:
         if visit.timer is not None:
             visit.timer.cancel()
         await visit.hosts.stop(grace_s)
-        for job in visit.jobs:  # whose host is just being started, and was not there to be stopped
-            job.cancel()
-        await asyncio.gather(*visit.jobs, return_exceptions=True)
-        await visit.hosts.stop(0.0)
+        await asyncio.gather(*visit.jobs)
         visit.grants.close()
 
 

@@ -2,7 +2,7 @@
 
 `python -m ...worker.warm FD`. It serves one context (see `contexts`): the first frame is
 
-    pilot -> host   open {level, argv, cwd, env, log}
+    pilot -> host   open {level, argv, cwd, env, log, tmpdirs}
     host -> pilot   ready {pid}, or refused {why}: it can't serve at this level, and ends
 
 and then those of `host`, with the difference that a job that must not use what was parsed is answered with
@@ -64,8 +64,8 @@ class WarmHost(Host):
     time, for a child copies every page that it touches. It raises StaleError if the job must not be started here.
     """
 
-    def __init__(self, sock: socket.socket, prepare: Callable[[Frame], None] = lambda _: None) -> None:
-        super().__init__(sock)
+    def __init__(self, sock: socket.socket, tmpdirs: str, prepare: Callable[[Frame], None] = lambda _: None) -> None:
+        super().__init__(sock, tmpdirs)
         self._prepare = prepare
         _hosts.append(self)
         # A job has those of Python, or of its Snakefile. What a C library has set can't be put back.
@@ -101,13 +101,13 @@ def serve(sock: socket.socket) -> None:
     os.environ.update(opening["env"])
     try:
         snakemake = Snakemake()
-        snakemake.rehearse()
+        snakemake.rehearse(opening["tmpdirs"])
     except UnexpectedSnakemakeError as error:
         refuse(sock, f"this Snakemake is not as expected: {error}")
     if opening["level"] == "import":
         prepare_to_fork()
         try:
-            WarmHost(sock).run()
+            WarmHost(sock, opening["tmpdirs"]).run()
         except _InChild as child:
             reset_after_fork()
             snakemake.main(child.frame["argv"])
@@ -146,7 +146,7 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> N
         workflow.prepare()
         prepare_to_fork()
         try:
-            WarmHost(sock, prepare).run()
+            WarmHost(sock, opening["tmpdirs"], prepare).run()
         except _InChild:
             reset_after_fork()
             return

@@ -180,9 +180,16 @@ def test_names_of_groups_stay_in_the_run_folder(workflow: Workflow) -> None:
     assert not (workflow.folder / ".snakemake" / "daskjq" / "escaped $(touch pwned)").exists()
 
 
-def test_a_killed_run_leaves_no_temporary_files(workflow: Workflow) -> None:
-    workflow.env["TMPDIR"] = str(workflow.folder / "tmp")
-    (workflow.folder / "tmp").mkdir()
+@pytest.fixture
+def scratch(workflow: Workflow) -> Path:
+    """Where a run's temporary files lie."""
+    folder = workflow.folder / "tmp"
+    folder.mkdir()
+    workflow.env["TMPDIR"] = str(folder)
+    return folder
+
+
+def test_a_killed_run_leaves_no_temporary_files(workflow: Workflow, scratch: Path) -> None:
     workflow.write("""
         rule a:
             output: "x"
@@ -190,9 +197,26 @@ def test_a_killed_run_leaves_no_temporary_files(workflow: Workflow) -> None:
     """)
     process = workflow.start("--jobs", "1")
     workflow.wait_for("up")
-    pilot = workflow.only(PILOT)
-    pilot.send_signal(signal.SIGKILL)
+    workflow.only(PILOT).kill()
     process.kill()
     process.wait()
     assert workflow.leftovers(timeout=20) == []
-    assert list((workflow.folder / "tmp").glob("daskjq-*")) == []
+    assert list(scratch.glob("daskjq-*")) == []
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_that_ends_before_its_first_job_leaves_no_temporary_files(
+    workflow: Workflow, scratch: Path, killed: bool
+) -> None:
+    workflow.write(HELD)
+    process = workflow.start("--jobs", "1")
+    workflow.wait_until(lambda: list(scratch.glob("daskjq-*/rehearsal-*")))
+    if killed:
+        workflow.only(PILOT).kill()
+        process.kill()
+    else:
+        process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert workflow.leftovers(timeout=20) == []
+    assert list(scratch.glob("daskjq*")) == []
+    assert not (workflow.folder / "tries").exists()

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_daskjq.model.outcome import End, Outcome
+from snakemake_executor_daskjq.model.outcome import PILOT_ENDS, End, Outcome
 from snakemake_executor_daskjq.model.request import Launch, WarmStart
-from snakemake_executor_daskjq.worker import contexts
-from snakemake_executor_daskjq.worker.contexts import Hosts
+from snakemake_executor_daskjq.worker import contexts, processes
+from snakemake_executor_daskjq.worker.contexts import Hosts, run_granted
+from snakemake_executor_daskjq.worker.grants import Grants
 
 from ..awaiting import appears, gone
 
@@ -75,6 +76,24 @@ def hosts_of(folder: Path, level: WarmStart, count: int) -> list[int]:
     for pid in set(found):
         asyncio.run(asyncio.wait_for(gone(pid), 10))
     return found
+
+
+def test_a_host_that_is_being_started_ends_with_its_pilot_and_no_job_gets_another(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+
+    async def body() -> list[Outcome]:
+        hosts, grants = Hosts(), Grants(scratch_folder=str(scratch))
+        jobs = [asyncio.create_task(run_granted(launch(tmp_path, name), hosts, grants)) for name in "ab"]
+        while not list(scratch.glob("daskjq-*/rehearsal-*")):
+            await asyncio.sleep(0.01)
+        await hosts.stop(0.2)
+        grants.close()
+        return [*[await job for job in jobs], await run_granted(launch(tmp_path, "c"), hosts, grants)]
+
+    outcomes = asyncio.run(asyncio.wait_for(body(), 60))
+    assert {(outcome.end, outcome.detail) for outcome in outcomes} == {(End.LOST, PILOT_ENDS)}
+    assert processes.children_of(os.getpid()) == []
+    assert list(scratch.iterdir()) == []
 
 
 both_levels = pytest.mark.parametrize("level", [WarmStart.OFF, WarmStart.WORKFLOW])

@@ -34,7 +34,7 @@ def test_everything_is_put_back() -> None:
 before = facts()
 tempfile.tempdir = None
 before["tempdir"] = None
-host_class.rehearse()
+host_class.rehearse("")
 after = facts()
 assert after["tempdir"] is None, after["tempdir"]
 different = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
@@ -54,7 +54,7 @@ def test_a_snakemake_that_fails_is_told() -> None:
 from snakemake_executor_daskjq.worker.rehearsal import rehearse
 def main(argv):
     raise SystemExit(1)
-assert rehearse(main, takes_cache_path=True) is False
+assert rehearse(main, "", takes_cache_path=True) is False
 print("told")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
