@@ -164,10 +164,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
             service = ClusterService(
                 self._config, self._folder, self, cores_limit=self.workflow.resource_settings.cores
             )
+            self._reporting.start()
             # From here on an interrupt finds what it has to end.
             self._service = service
             self._signals.catch()
-            self._reporting.start()
             service.start()
             service.learn(self._outlook())
         except DaskjqError as error:
@@ -183,10 +183,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
         return service
 
     def _stop(self, *, cancel: bool) -> None:
-        service, self._service = self._service, None
-        if service is None:
+        if self._service is None:
             return
-        self._signals.hold()
+        self._signals.hold()  # first: Snakemake cancels after a signal, and must find what it has to end
+        service, self._service = self._service, None
         if cancel:
             self.tell(f"ending {len(self._submitted)} jobs and all pilots.")
         service.stop(cancel=cancel)

@@ -31,7 +31,8 @@ HUNGRY = """
         output: "hungry"
         retries: 2
         resources: mem_mb=lambda wildcards, attempt: 200 * attempt
-        shell: "python3 -c 'data = bytearray(450_000_000); import time; time.sleep(1.5)'; touch {output}"
+        params: seconds=lambda wildcards, resources: 60 if resources.mem_mb < 450 else 0
+        shell: "python3 -c 'data = bytearray(450_000_000); import time; time.sleep({params.seconds})'; touch {output}"
     rule neighbour:
         output: "neighbour"
         resources: mem_mb=100
@@ -70,11 +71,12 @@ CRASHING = """
         def crash():
             while not os.path.exists("crash"):
                 time.sleep(0.05)
-            from snakemake_executor_daskjq.cluster import service
-            for thread in threading.enumerate():
-                if thread.name == "daskjq":
-                    loop = thread._target.__self__._loop
-                    loop.call_soon_threadsafe(lambda: exec("raise SystemExit('a crash')"))
+            loop = None
+            while loop is None:  # it may not have begun yet
+                for thread in threading.enumerate():
+                    if thread.name == "daskjq":
+                        loop = getattr(thread._target.__self__, "_loop", None)
+            loop.call_soon_threadsafe(lambda: exec("raise SystemExit('a crash')"))
         threading.Thread(target=crash, daemon=True).start()
 """
 """Once there is a file `crash`, the event loop of the Dask scheduler is torn down by an exception."""

@@ -96,6 +96,11 @@ class Workflow:
         """Wait until all these files exist."""
         self.wait_until(lambda: all((self.folder / name).exists() for name in names))
 
+    def wait_for_line(self, *names: str) -> None:
+        """Wait until each of these files has a whole line: one may be there before its writer has written."""
+        paths = [self.folder / name for name in names]
+        self.wait_until(lambda: all(path.exists() and path.read_text().endswith("\n") for path in paths))
+
     def wait_until(self, condition: Callable[[], object], timeout: float = 60) -> None:
         """Wait for what other processes do to files, which nothing announces."""
         end = time.monotonic() + timeout

@@ -28,6 +28,7 @@ from .copy_on_write import prepare_to_fork
 from .frames import HEADER, Frame, body_length, decode, encode
 from .host import HANDLED, Host, enter_job, not_started
 from .parse_record import ParseRecord
+from .scratch import remove_tree
 from .shortcuts import set_handler
 from .snakemake_internals import (
     ParsedWorkflow,
@@ -66,6 +67,7 @@ class WarmHost(Host):
 
     def __init__(self, sock: socket.socket, tmpdirs: str, prepare: Callable[[Frame], None] = lambda _: None) -> None:
         super().__init__(sock, tmpdirs)
+        end_with_pilot(None)
         self._prepare = prepare
         _hosts.append(self)
         # A job has those of Python, or of its Snakefile. What a C library has set can't be put back.
@@ -95,9 +97,29 @@ class WarmHost(Host):
         raise _InChild(frame)
 
 
+def end_with_pilot(tmpdirs: str | None) -> None:
+    """While the host warms up it does not look at the socket: end when the kernel tells that the pilot has died.
+
+    It leaves nothing in `tmpdirs`, as at its usual end; None puts the signal back, unless the Snakefile has taken it.
+    """
+    pilot = os.getppid()
+
+    def look(*_: object) -> None:
+        if os.getppid() != pilot:  # else the host was stopped, and goes on
+            if tmpdirs:
+                remove_tree(tmpdirs)
+            os._exit(1)
+
+    if tmpdirs is not None:
+        signal.signal(signal.SIGCONT, look)
+    elif getattr(signal.getsignal(signal.SIGCONT), "__code__", None) is look.__code__:
+        signal.signal(signal.SIGCONT, signal.SIG_DFL)
+
+
 def serve(sock: socket.socket) -> None:
     """Serve the context that the first frame opens."""
     opening = _first_frame(sock)
+    end_with_pilot(opening["tmpdirs"])
     os.environ.update(opening["env"])
     try:
         snakemake = Snakemake()
@@ -194,7 +216,7 @@ def _log_to(path: str) -> None:
 
 
 def main() -> None:
-    processes.die_with_parent(signal.SIGCONT)  # as in `host.main`
+    processes.die_with_parent(signal.SIGCONT)  # as in `host.main`, and see `end_with_pilot`
     host = os.getpid()
     status = 0
     sock = socket.socket(fileno=int(sys.argv[1]))

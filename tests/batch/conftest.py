@@ -31,4 +31,5 @@ def workflow(tmp_path: Path, slurm: SlurmCluster) -> Iterator[Workflow]:
     workflow = Workflow(tmp_path, *OPTIONS, env=slurm.env)
     yield workflow
     assert workflow.leftovers() == []
-    assert slurm.queued_or_running() == []
+    assert {job.state for job in slurm.queued_or_running()} <= {"COMPLETING"}
+    slurm.wait_for_jobs_to_end()

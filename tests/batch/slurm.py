@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import re
 import secrets
 import shutil
@@ -56,6 +57,7 @@ SchedulerParameters=sched_interval=1,bf_interval=2
 SlurmctldTimeout=30
 SlurmdTimeout=20
 KillWait=5
+MessageTimeout=60
 MinJobAge=86400
 NodeName={nodes} NodeHostname={host} NodeAddr=127.0.0.1 Port={node_ports} CPUs={cpus} RealMemory={memory}
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP
@@ -111,7 +113,7 @@ class SlurmCluster:
     def run(self, *command: str) -> str:
         """The output of a Slurm command."""
         return subprocess.run(
-            command, env={**os.environ, **self.env}, capture_output=True, text=True, check=True, timeout=30
+            command, env={**os.environ, **self.env}, capture_output=True, text=True, check=True, timeout=90
         ).stdout
 
     def jobs(self) -> list[SlurmJob]:
@@ -126,13 +128,16 @@ class SlurmCluster:
     def kill_node(self, node: str) -> None:
         """A node failure: slurmd and all that it started are gone at once."""
         daemon = self._daemons.pop(node)
-        for process in [*self._job_processes(node), psutil.Process(daemon.pid)]:
-            _signal(process, signal.SIGKILL)
+        daemon.kill()
         daemon.wait()
+        self._kill_jobs_of(node)
 
     def start_node(self, node: str) -> None:
         self._start(node, "slurmd", "-D", "-N", node)
         self._wait(f"{node} to come back", lambda: self.run("sinfo", "-hn", node, "-o", "%T").split()[:1] != ["down*"])
+
+    def wait_for_jobs_to_end(self) -> None:
+        self._wait("jobs to end", lambda: not self.queued_or_running())
 
     def wait_for_idle_nodes(self) -> None:
         """All nodes, in both partitions."""
@@ -203,8 +208,8 @@ class SlurmCluster:
             try:
                 if condition():
                     return
-            except subprocess.CalledProcessError:
-                pass  # slurmctld is not up yet
+            except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+                pass  # slurmctld is not up yet, or busy
             dead = [name for name, daemon in self._daemons.items() if daemon.poll() is not None]
             if dead or time.monotonic() > end:
                 raise RuntimeError(f"waited for {what}; ended: {dead}\n{self._log_tails()}")
@@ -215,8 +220,7 @@ class SlurmCluster:
             live = self.queued_or_running()
             if live:
                 self.run("scancel", *(job.job_id for job in live))
-                self._wait("jobs to end", lambda: not self.queued_or_running(), timeout=30)
-        steps = [process for node in NODES for process in self._job_processes(node)]
+                self.wait_for_jobs_to_end()
         for name in (*NODES, "slurmctld", "munged"):
             daemon = self._daemons.pop(name, None)
             if daemon is not None:
@@ -226,19 +230,21 @@ class SlurmCluster:
                 except subprocess.TimeoutExpired:
                     daemon.kill()
                     daemon.wait()
-        for process in steps:
-            _signal(process, signal.SIGKILL)
+        for node in NODES:
+            self._kill_jobs_of(node)
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _job_processes(self, node: str) -> list[psutil.Process]:
-        """The slurmstepd of a node (they leave their slurmd) with all below them."""
+    def _kill_jobs_of(self, node: str) -> None:
+        """End each slurmstepd of a node, which leave their slurmd, with all that they started and that starts now."""
         mine = {"SLURM_CONF": self.env["SLURM_CONF"], "SLURMD_NODENAME": node}
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.name() == "slurmstepd" and mine.items() <= process.environ().items():
-                    found += [process, *process.children(recursive=True)]
-        return found
+        left = True
+        while left:
+            left = False
+            for process in psutil.process_iter():
+                with contextlib.suppress(psutil.Error):
+                    if mine.items() <= process.environ().items() and process.status() != psutil.STATUS_ZOMBIE:
+                        process.kill()
+                        left = True
 
     def _log_tails(self) -> str:
         logs = sorted([*self.folder.glob("*.log"), *self.folder.glob("*.out"), self.folder / "munge" / "log"])
@@ -266,18 +272,16 @@ def _job(line: str) -> SlurmJob:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for free in sockets:
-        free.bind(("127.0.0.1", 0))
-    ports = [int(free.getsockname()[1]) for free in sockets]
-    for free in sockets:
-        free.close()
-    return ports
-
-
-def _signal(process: psutil.Process, signum: signal.Signals) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(signum)
+    """Ports that nobody has, and that the kernel gives to nobody who asks for any port."""
+    lowest_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    ports: list[int] = []
+    for port in random.sample(range(10000, lowest_given), lowest_given - 10000):
+        with socket.socket() as free, contextlib.suppress(OSError):
+            free.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise RuntimeError(f"found only {len(ports)} free ports between 10000 and {lowest_given}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import os
 import random
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -104,6 +105,12 @@ class Chaos:
         return True
 
 
+def wounded(workflow: Workflow) -> bool:
+    """True where one more blow may be a job's third, after which it is rightly taken for the cause of them."""
+    losses = Counter(event["key"] for event in workflow.journal("job_ended") if event["end"] == "lost")
+    return max(losses.values(), default=0) >= 2
+
+
 @pytest.fixture
 def all_nodes(slurm: SlurmCluster) -> Iterator[None]:
     """Nodes that a test has killed are in use again afterwards."""
@@ -118,12 +125,12 @@ def test_nothing_is_lost_and_nothing_runs_twice_at_a_time(workflow: Workflow, sl
     options = ["--config", f"count={JOBS}", "random=1", "--daskjq-lease", f"{LEASE_S}s"]
     options += ["--daskjq-cores", "2", "--daskjq-memory", "1GB", "--daskjq-max-pilots", "5"]
     process = workflow.start("--jobs", "unlimited", *options)
-    workflow.wait_for("tries/0")
+    workflow.wait_for_line("tries/0")
     chaos = Chaos(workflow, slurm, SEED)
     when = random.Random(SEED)
     strike_at = time.monotonic()
     while process.poll() is None:
-        if time.monotonic() >= strike_at and len(chaos.done) < STRIKES:
+        if time.monotonic() >= strike_at and len(chaos.done) < STRIKES and not wounded(workflow):
             chaos.strike()
             strike_at = time.monotonic() + when.uniform(1.0, 3.0)
         chaos.mend()

@@ -34,7 +34,8 @@ def together(
 
     yield run
     assert [left for workflow in runs.values() for left in workflow.leftovers()] == []
-    assert slurm.queued_or_running() == []
+    assert {job.state for job in slurm.queued_or_running()} <= {"COMPLETING"}
+    slurm.wait_for_jobs_to_end()
 
 
 @parametrize(DIRECTIVES, system="slurm")

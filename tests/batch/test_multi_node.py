@@ -69,7 +69,7 @@ POOLS = """
       memory: 2GiB
       walltime: 00:10:00
       max_pilots: 1
-      idle_timeout: 5s
+      idle_timeout: 60s
       prologue:
         - export OMPI_MCA_btl=tcp,self OMPI_MCA_btl_tcp_if_include=lo OMPI_MCA_oob_tcp_if_include=lo
         - export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1

@@ -64,7 +64,7 @@ def run_together(cases: Sequence[Case], workflow: Workflow, *options: str) -> No
         lines.append(f"include: {case.slug + '.smk'!r}")
     targets = [name for case in cases for name in (*case.expect, *case.targets)]
     workflow.write("\n".join([*lines, "rule all:", f"    input: {targets!r}", "    default_target: True"]))
-    workflow.run("--jobs", "100", "--keep-going", *options)
+    workflow.run("--jobs", "100", "--keep-going", *options, timeout=600)
 
 
 def parametrize(cases: Sequence[Case], system: str = "local") -> pytest.MarkDecorator:

@@ -145,6 +145,7 @@ DIRECTIVES = (
         rule notebook:
             output: "notebook/x.txt"
             log: notebook="notebook/executed.ipynb"
+            retries: 1  # Jupyter finds its kernel's ports some time before it uses them
             notebook: "notebooks/write.py.ipynb"
         """,
         files={
@@ -371,6 +372,7 @@ DIRECTIVES = (
             shell: "test -e {input} && echo served > {output}"
         """,
         expect={"service/1.txt": "served\n", "service/2.txt": "served\n"},
+        options=["--latency-wait", "30"],
     ),
     Case(
         "temp",

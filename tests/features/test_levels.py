@@ -16,6 +16,7 @@ from .options import OPTIONS
 COMPARED_OPTIONS = [case for case in OPTIONS if case.feature not in ("--verbose", "--logger")]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "cases", [pytest.param(DIRECTIVES, id="directives"), pytest.param(COMPARED_OPTIONS, id="options")]
 )

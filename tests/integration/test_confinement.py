@@ -35,7 +35,7 @@ def test_with_warn_a_job_over_its_memory_goes_on_and_the_user_is_told(workflow: 
         rule a:
             output: "x"
             resources: mem_mb=200
-            shell: "python3 -c 'data = bytearray(450_000_000); import time; time.sleep(1.2)'; touch {output}"
+            shell: "python3 -c 'data = bytearray(450_000_000); import time; time.sleep(5)'; touch {output}"
     """)
     assert workflow.run("--jobs", "1", "--daskjq-limits", "warn") == 0
     assert re.search(r"rule a went over a limit: it used \d+ MB, more than its mem_mb of 200; log:", workflow.output)

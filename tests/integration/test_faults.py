@@ -25,7 +25,7 @@ def witnessed(workflow: Workflow) -> Iterator[Workflow]:
 def running(workflow: Workflow, *options: str) -> Iterator[None]:
     """Two jobs are running; at the end they are let go, and the run must succeed."""
     process = workflow.start("--jobs", "2", "--config", "count=2", "--daskjq-cores", "2", *options)
-    workflow.wait_for("tries/0", "tries/1")
+    workflow.wait_for_line("tries/0", "tries/1")
     yield
     workflow.wait_until(lambda: all(workflow.read(f"tries/{i}").count("start") == 2 for i in range(2)), timeout=120)
     (workflow.folder / "go").touch()
@@ -63,7 +63,6 @@ def test_a_stopped_pilots_jobs_end_with_its_lease_and_run_elsewhere(witnessed: W
         pilot.suspend()
         psutil.wait_procs(jobs, timeout=20)
         assert not any(job.is_running() for job in jobs)
-        assert witnessed.journal("pilot_lost") == []  # it is given up later
         witnessed.wait_until(lambda: witnessed.journal("pilot_lost"), timeout=60)
         pilot.send_signal(signal.SIGCONT)
 
@@ -80,7 +79,7 @@ def test_a_pilot_that_is_stopped_with_its_host_is_ended_before_its_jobs_run_else
 
 def test_a_stopped_host_alone_loses_nothing(witnessed: Workflow) -> None:
     process = witnessed.start("--jobs", "2", "--config", "count=2", "--daskjq-lease", "10s")
-    witnessed.wait_for("tries/0", "tries/1")
+    witnessed.wait_for_line("tries/0", "tries/1")
     host = witnessed.only(HOST)
     host.suspend()
     with pytest.raises(psutil.TimeoutExpired):

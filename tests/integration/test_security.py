@@ -39,7 +39,7 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workflow]:
     workflow = Workflow(tmp_path_factory.mktemp("held")).write(HELD)
     process = workflow.start("--jobs", "1")
     try:
-        workflow.wait_for("tries")
+        workflow.wait_for_line("tries")
         yield workflow
         (workflow.folder / "go").touch()
         assert process.wait(60) == 0, workflow.output
@@ -208,7 +208,14 @@ def test_a_killed_run_leaves_no_temporary_files(workflow: Workflow, scratch: Pat
 def test_a_run_that_ends_before_its_first_job_leaves_no_temporary_files(
     workflow: Workflow, scratch: Path, killed: bool
 ) -> None:
-    workflow.write(HELD)
+    workflow.write("""
+        import sys, time
+        if "--mode" in sys.argv:
+            time.sleep(600)  # the host has rehearsed, and parses
+        rule a:
+            output: "x"
+            shell: "touch tries {output}"
+    """)
     process = workflow.start("--jobs", "1")
     workflow.wait_until(lambda: list(scratch.glob("daskjq-*/rehearsal-*")))
     if killed:

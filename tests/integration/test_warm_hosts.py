@@ -80,6 +80,7 @@ def hosts_of(folder: Path, level: WarmStart, count: int) -> list[int]:
 
 def test_a_host_that_is_being_started_ends_with_its_pilot_and_no_job_gets_another(tmp_path: Path) -> None:
     scratch = tmp_path / "scratch"
+    before = set(processes.children_of(os.getpid()))
 
     async def body() -> list[Outcome]:
         hosts, grants = Hosts(), Grants(scratch_folder=str(scratch))
@@ -92,7 +93,7 @@ def test_a_host_that_is_being_started_ends_with_its_pilot_and_no_job_gets_anothe
 
     outcomes = asyncio.run(asyncio.wait_for(body(), 60))
     assert {(outcome.end, outcome.detail) for outcome in outcomes} == {(End.LOST, PILOT_ENDS)}
-    assert processes.children_of(os.getpid()) == []
+    assert set(processes.children_of(os.getpid())) <= before
     assert list(scratch.iterdir()) == []
 
 
@@ -113,7 +114,7 @@ def test_a_host_is_replaced_when_it_has_grown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: WarmStart
 ) -> None:
     assert len(set(hosts_of(tmp_path, level, 2))) == 1
-    monkeypatch.setattr(contexts, "MAX_GROWTH_MB", -1.0)
+    monkeypatch.setattr(contexts, "MAX_GROWTH_MB", -1e9)
     assert len(set(hosts_of(tmp_path, level, 2))) == 2
 
 

@@ -365,7 +365,7 @@ SIGNALLED = f"""
         input: {SIGNALS}
     rule signal:
         output: "{{name}}"
-        shell: "kill -{{wildcards.name}} $PPID; sleep 0.2; touch {{output}} reached_{{output}}"
+        shell: "kill -{{wildcards.name}} $PPID; sleep 2; touch {{output}} reached_{{output}}"
 """
 
 
@@ -484,10 +484,10 @@ def test_two_contexts_work_side_by_side_on_one_pilot(workflow: Workflow) -> None
             input: "slow", "made/late"
         rule slow:
             output: "slow"
-            shell: "while [ ! -e made/late ]; do sleep 0.05; done; echo {N} > {output}"
+            shell: "touch up; while [ ! -e made/late ]; do sleep 0.05; done; echo {N} > {output}"
         rule early:
             output: "made/early"
-            shell: "touch {output}"
+            shell: "while [ ! -e up ]; do sleep 0.05; done; touch {output}"
         rule late:
             input: "made/early"
             output: "made/late"
@@ -501,7 +501,7 @@ def test_two_contexts_work_side_by_side_on_one_pilot(workflow: Workflow) -> None
 def test_a_warm_host_that_dies_costs_its_jobs_a_try_and_no_result(workflow: Workflow) -> None:
     workflow.write(HELD)
     process = workflow.start("--jobs", "1")
-    workflow.wait_for("tries")
+    workflow.wait_for_line("tries")
     workflow.only(HOST).kill()
     workflow.wait_until(lambda: workflow.read("tries").count("\n") == 2)
     (workflow.folder / "go").touch()

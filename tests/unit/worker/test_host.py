@@ -146,7 +146,7 @@ def test_a_job_that_will_not_go_when_it_is_over_its_runtime_is_killed(
 
 @pytest.mark.parametrize("limits", [Limits.WARN, Limits.OFF])
 def test_limits_may_warn_or_be_off(tmp_path: Path, limits: Limits) -> None:
-    outcome = run(limited(shell(tmp_path, HUNGRY.format(1.2)), limits, mem_mb=100))
+    outcome = run(limited(shell(tmp_path, HUNGRY.format(5)), limits, mem_mb=100))
     assert outcome.end is End.SUCCEEDED
     assert ("more than its mem_mb of 100" in outcome.warning) == (limits is Limits.WARN)
 
@@ -193,7 +193,7 @@ def test_stopping_terminates_first_and_kills_what_will_not_go(tmp_path: Path) ->
         stubborn = shell(tmp_path, "trap '' TERM; echo 1 > up2; while :; do sleep 1; done", key="stubborn")
         jobs = [asyncio.create_task(running.run(launch)) for launch in (gentle, stubborn)]
         await asyncio.gather(appears(tmp_path / "up1"), appears(tmp_path / "up2"))
-        await asyncio.wait_for(running.stop(0.5), 10)
+        await asyncio.wait_for(running.stop(3), 10)
         assert running._process.poll() is not None
         one, other = await asyncio.gather(*jobs)
         return one, other
