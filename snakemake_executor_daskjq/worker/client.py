@@ -86,7 +86,7 @@ class RuleHost:
         except BaseException:
             # It has said no and ends, or it is still parsing and nobody waits for it any more.
             writer.close()
-            process.kill()
+            processes.kill_group(process.pid, signal.SIGKILL)  # also what the Snakefile has started
             process.wait()
             raise
         return cls(process, reader, writer)

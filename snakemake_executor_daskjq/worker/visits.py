@@ -86,7 +86,7 @@ async def end(run: str, grace_s: float) -> None:
         if visit.timer is not None:
             visit.timer.cancel()
         await visit.hosts.stop(grace_s)
-        await asyncio.gather(*visit.jobs)
+        await asyncio.gather(*visit.jobs, return_exceptions=True)
         visit.grants.close()
 
 

@@ -67,7 +67,6 @@ class WarmHost(Host):
 
     def __init__(self, sock: socket.socket, tmpdirs: str, prepare: Callable[[Frame], None] = lambda _: None) -> None:
         super().__init__(sock, tmpdirs)
-        end_with_pilot(None)
         self._prepare = prepare
         _hosts.append(self)
         # A job has those of Python, or of its Snakefile. What a C library has set can't be put back.
@@ -97,29 +96,34 @@ class WarmHost(Host):
         raise _InChild(frame)
 
 
-def end_with_pilot(tmpdirs: str | None) -> None:
-    """While the host warms up it does not look at the socket: end when the kernel tells that the pilot has died.
+class PilotWatch:
+    """While a host warms up it does not look at its socket: it ends when the kernel tells that the pilot has died.
 
-    It leaves nothing in `tmpdirs`, as at its usual end; None puts the signal back, unless the Snakefile has taken it.
+    The kernel sends SIGCONT (see `main`). As at its usual end, the host leaves nothing in `tmpdirs`.
     """
-    pilot = os.getppid()
 
-    def look(*_: object) -> None:
-        if os.getppid() != pilot:  # else the host was stopped, and goes on
-            if tmpdirs:
-                remove_tree(tmpdirs)
+    def __init__(self, tmpdirs: str) -> None:
+        self._pilot = os.getppid()
+        self._tmpdirs = tmpdirs
+        signal.signal(signal.SIGCONT, self._look)
+
+    def _look(self, *_: object) -> None:
+        if os.getppid() != self._pilot:  # else the host was stopped, and goes on
+            if self._tmpdirs:
+                remove_tree(self._tmpdirs)
+            processes.kill_group(os.getpid(), signal.SIGKILL)  # also what the Snakefile has started
             os._exit(1)
 
-    if tmpdirs is not None:
-        signal.signal(signal.SIGCONT, look)
-    elif getattr(signal.getsignal(signal.SIGCONT), "__code__", None) is look.__code__:
-        signal.signal(signal.SIGCONT, signal.SIG_DFL)
+    def end(self) -> None:
+        """Put the signal back, unless the Snakefile has taken it."""
+        if signal.getsignal(signal.SIGCONT) == self._look:
+            signal.signal(signal.SIGCONT, signal.SIG_DFL)
 
 
 def serve(sock: socket.socket) -> None:
     """Serve the context that the first frame opens."""
     opening = _first_frame(sock)
-    end_with_pilot(opening["tmpdirs"])
+    watch = PilotWatch(opening["tmpdirs"])
     os.environ.update(opening["env"])
     try:
         snakemake = Snakemake()
@@ -128,16 +132,17 @@ def serve(sock: socket.socket) -> None:
         refuse(sock, f"this Snakemake is not as expected: {error}")
     if opening["level"] == "import":
         prepare_to_fork()
+        watch.end()
         try:
             WarmHost(sock, opening["tmpdirs"]).run()
         except _InChild as child:
             reset_after_fork()
             snakemake.main(child.frame["argv"])
     else:
-        serve_parsed(sock, snakemake, opening)
+        serve_parsed(sock, snakemake, opening, watch)
 
 
-def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> None:
+def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame, watch: PilotWatch) -> None:
     """Parse the Snakefile as the first job would, and serve from there."""
     record = ParseRecord()
 
@@ -167,6 +172,7 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame) -> N
             refuse(sock, f"the Snakefile {record.doubt}")
         workflow.prepare()
         prepare_to_fork()
+        watch.end()
         try:
             WarmHost(sock, opening["tmpdirs"], prepare).run()
         except _InChild:
@@ -216,7 +222,7 @@ def _log_to(path: str) -> None:
 
 
 def main() -> None:
-    processes.die_with_parent(signal.SIGCONT)  # as in `host.main`, and see `end_with_pilot`
+    processes.die_with_parent(signal.SIGCONT)  # as in `host.main`, and see `PilotWatch`
     host = os.getpid()
     status = 0
     sock = socket.socket(fileno=int(sys.argv[1]))
