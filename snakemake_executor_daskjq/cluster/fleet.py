@@ -206,28 +206,34 @@ class Fleet:
         await self._client.close()
 
 
+_results: set[asyncio.Task[Outcome]] = set()
+"""Results that are being waited for, also those that nobody asks for any more."""
+
+
 async def outcome_of(future: Any, gone: asyncio.Future[Any], detail: str) -> Outcome:
     """What becomes of a job's Dask future; it is lost, for the reason `detail`, once `gone` is done.
 
     A future for a worker that went away while it was under way waits for ever in no-worker.
     """
-    result = asyncio.ensure_future(_result_of(future))
+    result = asyncio.create_task(_result_of(future))
+    _results.add(result)
+    result.add_done_callback(_results.discard)
     try:
         first: list[asyncio.Future[Any]] = [result, gone]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        return await result if result.done() else Outcome(End.LOST, detail=detail)
+        return result.result() if result.done() else Outcome(End.LOST, detail=detail)
     finally:
-        result.cancel()
+        # This ends `result` too. To cancel it would be wrong: Dask's client asks for the results of many jobs at a
+        # time, in the name of one of them, and with that one's request those of all others would be cancelled.
         future.release()
 
 
 async def _result_of(future: Any) -> Outcome:
+    """Raises nothing: a job whose end nobody hears of would keep Snakemake waiting."""
     try:
         outcome: Outcome = await future
         return outcome
     except asyncio.CancelledError:
-        if not future.cancelled():
-            raise  # this coroutine was cancelled, not the future
         return Outcome(End.LOST, detail="its Dask future was cancelled")
     except Exception as error:
         return Outcome(End.LOST, detail=f"{type(error).__name__}: {error}".splitlines()[0])
