@@ -181,7 +181,7 @@ class Fleet:
             retries=0,
             pure=False,
         )
-        return await outcome_of(future, gone, "its pilot disconnected")
+        return await outcome_of(future, address, gone, "its pilot disconnected")
 
     async def stop(self, grace_s: float | None) -> None:
         """End everything. With `grace_s`, running jobs are ended first (TERM, KILL after `grace_s`)."""
@@ -210,8 +210,8 @@ _results: set[asyncio.Task[Outcome]] = set()
 """Results that are being waited for, also those that nobody asks for any more."""
 
 
-async def outcome_of(future: Any, gone: asyncio.Future[Any], detail: str) -> Outcome:
-    """What becomes of a job's Dask future; it is lost, for the reason `detail`, once `gone` is done.
+async def outcome_of(future: Any, address: str, gone: asyncio.Future[Any], detail: str) -> Outcome:
+    """What becomes of a job's Dask future on a worker; it is lost, for the reason `detail`, once `gone` is done.
 
     A future for a worker that went away while it was under way waits for ever in no-worker.
     """
@@ -221,10 +221,15 @@ async def outcome_of(future: Any, gone: asyncio.Future[Any], detail: str) -> Out
     try:
         first: list[asyncio.Future[Any]] = [result, gone]
         await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        return result.result() if result.done() else Outcome(End.LOST, detail=detail)
+        if result.done():
+            return result.result()
+        # Dask's client asks for the results of many jobs at a time, also of other workers, and waits for all of them.
+        # A worker that is stopped or cut off answers nothing, and its connections stay: they have to be given up.
+        future.client.rpc.remove(address)
+        return Outcome(End.LOST, detail=detail)
     finally:
-        # This ends `result` too. To cancel it would be wrong: Dask's client asks for the results of many jobs at a
-        # time, in the name of one of them, and with that one's request those of all others would be cancelled.
+        # This ends `result` too. To cancel it would be wrong: the request for many results is in the name of one job,
+        # and with that one's those of all others would be cancelled.
         future.release()
 
 

@@ -138,7 +138,7 @@ class Guest:
             retries=0,
             pure=False,
         )
-        return await outcome_of(future, gone, "its worker is gone")
+        return await outcome_of(future, address, gone, "its worker is gone")
 
     async def stop(self, grace_s: float | None) -> None:
         """End the run's jobs (TERM, KILL after `grace_s`) and its visit; the workers stay."""
