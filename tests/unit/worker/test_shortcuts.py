@@ -27,6 +27,7 @@ from snakemake_executor_daskjq.worker import shortcuts
 shortcuts.take()
 import snakemake.common, snakemake.jobs, snakemake.rules, snakemake.scheduling.job_scheduler as scheduler
 ours = shortcuts.__name__
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background have it ignored
 assert asyncio.runners.signal is not signal and asyncio.runners.signal.getsignal(2) is signal.default_int_handler
 assert snakemake.rules.get_function_params.__module__ == ours
 assert snakemake.common.get_function_params.__module__ == ours
