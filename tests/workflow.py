@@ -18,6 +18,8 @@ import psutil
 
 from snakemake_executor_daskjq import journal
 
+from .processes import kill, started_with
+
 MARK = "DASKJQ_TEST_RUN"
 
 PILOT, HOST = "snakemake_executor_daskjq.worker.pilot", "snakemake_executor_daskjq.worker.warm"
@@ -110,12 +112,7 @@ class Workflow:
 
     def processes(self) -> list[psutil.Process]:
         """Every live process that this workflow's snakemake started, however far down."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+        return started_with({MARK: self.mark})
 
     def started_as(self, module: str) -> list[psutil.Process]:
         """Those that were started as this module, oldest first; jobs, forks of their rule host, are not among them."""
@@ -134,9 +131,7 @@ class Workflow:
 
     def crash(self) -> None:
         """End all at once, as when the machine goes down: nobody is left to remove a file."""
-        for process in self.processes():
-            with suppress(psutil.NoSuchProcess):  # with its parent, or by itself
-                process.kill()
+        kill(self.processes())
 
     def leftovers(self, timeout: float = 10) -> list[str]:
         """What still runs after `timeout` seconds, ended here so that other tests are not disturbed."""
@@ -147,5 +142,5 @@ class Workflow:
         for process in left:
             with suppress(psutil.NoSuchProcess):
                 described.append(" ".join(process.cmdline()))
-                process.kill()
+        kill(left)
         return described

@@ -263,8 +263,6 @@ async def run_job(launch: Launch) -> Outcome:
 
 async def run_granted(launch: Launch, hosts: Hosts, grants: Grants) -> Outcome:
     """Run a job on `hosts` with what `grants` set aside for it. Raises nothing for what a job or its start does."""
-    if hosts.stopped:
-        return Outcome(End.LOST, detail=PILOT_ENDS)
     try:
         async with grants.hold(launch.amounts) as grant, folders.own(launch, grant.tmpdir) as ready:
             return await hosts.run(replace(ready, grant=grant))

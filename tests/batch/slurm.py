@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-import psutil
+from ..processes import kill, started_with
 
 NODES = ("n1", "n2", "n3", "n4")
 CPUS = 4
@@ -136,8 +136,11 @@ class SlurmCluster:
         self._start(node, "slurmd", "-D", "-N", node)
         self._wait(f"{node} to come back", lambda: self.run("sinfo", "-hn", node, "-o", "%T").split()[:1] != ["down*"])
 
-    def wait_for_jobs_to_end(self) -> None:
-        self._wait("jobs to end", lambda: not self.queued_or_running())
+    def leftovers(self) -> list[SlurmJob]:
+        """Jobs that nobody has ended; returns once those that are ending have ended."""
+        left = [job for job in self.queued_or_running() if job.state != "COMPLETING"]
+        self._wait("jobs to end", lambda: len(self.queued_or_running()) <= len(left))
+        return left
 
     def wait_for_idle_nodes(self) -> None:
         """All nodes, in both partitions."""
@@ -220,7 +223,7 @@ class SlurmCluster:
             live = self.queued_or_running()
             if live:
                 self.run("scancel", *(job.job_id for job in live))
-                self.wait_for_jobs_to_end()
+                self._wait("jobs to end", lambda: not self.queued_or_running())
         for name in (*NODES, "slurmctld", "munged"):
             daemon = self._daemons.pop(name, None)
             if daemon is not None:
@@ -237,14 +240,8 @@ class SlurmCluster:
     def _kill_jobs_of(self, node: str) -> None:
         """End each slurmstepd of a node, which leave their slurmd, with all that they started and that starts now."""
         mine = {"SLURM_CONF": self.env["SLURM_CONF"], "SLURMD_NODENAME": node}
-        left = True
-        while left:
-            left = False
-            for process in psutil.process_iter():
-                with contextlib.suppress(psutil.Error):
-                    if mine.items() <= process.environ().items() and process.status() != psutil.STATUS_ZOMBIE:
-                        process.kill()
-                        left = True
+        while found := started_with(mine):
+            kill(found)
 
     def _log_tails(self) -> str:
         logs = sorted([*self.folder.glob("*.log"), *self.folder.glob("*.out"), self.folder / "munge" / "log"])

@@ -85,6 +85,8 @@ def test_several_pilots_work_at_a_time(workflow: Workflow) -> None:
     assert workflow.run("--jobs", "12") == 0
     placed = workflow.journal("job_placed")
     assert len({event["pilot"] for event in placed}) == 3
+    spans = [(event["started_at"], event["ended_at"]) for event in workflow.journal("job_ended")]
+    assert max(start for start, _ in spans) < min(end for _, end in spans)  # all twelve at once
 
 
 def test_a_job_as_long_as_a_pilots_walltime_runs_also_when_pilots_have_run_for_a_while(workflow: Workflow) -> None:
@@ -114,8 +116,9 @@ def test_idle_pilots_end_while_the_workflow_goes_on(workflow: Workflow, slurm: S
             output: "a"
             shell: "touch {output}"
     """)
-    process = workflow.start("--jobs", "2", "--daskjq-idle-timeout", "2s")
+    process = workflow.start("--jobs", "2", "--daskjq-idle-timeout", "5s")
     workflow.wait_for("a")
+    assert slurm.queued_or_running() != []
     workflow.wait_until(lambda: slurm.queued_or_running() == [])
     (workflow.folder / "go").touch()
     assert process.wait(30) == 0
@@ -185,7 +188,7 @@ def test_an_interrupt_cancels_running_and_queued_batch_jobs(
     assert len(new_jobs(slurm, jobs_before)) >= 1
     process.send_signal(signum)
     assert process.wait(20) == 1
-    workflow.wait_until(lambda: slurm.queued_or_running() == [])
+    workflow.wait_until(lambda: slurm.queued_or_running() == [], timeout=15)
     assert workflow.leftovers(timeout=5) == []
 
 
@@ -195,7 +198,7 @@ def test_when_snakemake_is_killed_pilots_and_their_jobs_end(workflow: Workflow, 
     workflow.wait_until(lambda: list(workflow.folder.glob("pid*")))
     process.kill()
     process.wait()
-    workflow.wait_until(lambda: slurm.queued_or_running() == [])
+    workflow.wait_until(lambda: slurm.queued_or_running() == [], timeout=15)
     assert workflow.leftovers(timeout=15) == []
 
 
@@ -222,7 +225,7 @@ def test_a_batch_job_that_starts_after_snakemake_was_killed_ends_at_once(
     process.wait()
     (job,) = new_jobs(slurm, jobs_before)
     slurm.run("scontrol", "release", job.job_id)
-    workflow.wait_until(lambda: slurm.queued_or_running() == [])
+    workflow.wait_until(lambda: slurm.queued_or_running() == [], timeout=15)
     assert workflow.journal("pilot_started") == []
 
 

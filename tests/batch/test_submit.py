@@ -55,4 +55,4 @@ def test_an_interrupt_does_not_wait_for_a_submit_command_that_hangs(workflow: Wo
     workflow.wait_for("hangs")
     process.send_signal(signal.SIGINT)
     assert process.wait(15) == 1
-    assert workflow.leftovers(timeout=5) == []
+    assert workflow.leftovers(timeout=0) == []

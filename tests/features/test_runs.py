@@ -177,11 +177,11 @@ def fewest_seconds_for(count: int, workflow: Workflow) -> float:
 
 @feature("--jobs")
 @feature("--max-jobs-per-timespan")
-def test_so_many_jobs_at_a_time_and_in_a_second(workflow: Workflow) -> None:
+def test_so_many_jobs_at_a_time_and_in_a_timespan(workflow: Workflow) -> None:
     workflow.write(MANY)
-    assert workflow.run("--jobs", "2", "--max-jobs-per-timespan", "2/1s") == 0
+    assert workflow.run("--jobs", "2", "--max-jobs-per-timespan", "2/2s") == 0
     assert most_at_a_time(workflow) == 2
-    assert fewest_seconds_for(2, workflow) > 0.5
+    assert fewest_seconds_for(2, workflow) > 1.8
 
 
 @feature("priority")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -61,9 +62,12 @@ def test_a_stopped_pilots_jobs_end_with_its_lease_and_run_elsewhere(witnessed: W
     with running(witnessed, "--daskjq-lease", "10s"):
         pilot, jobs = witnessed.only(PILOT), witnessed.only(HOST).children()
         pilot.suspend()
+        suspended = time.time()
         psutil.wait_procs(jobs, timeout=20)
         assert not any(job.is_running() for job in jobs)
         witnessed.wait_until(lambda: witnessed.journal("pilot_lost"), timeout=60)
+        (lost,) = witnessed.journal("pilot_lost")
+        assert lost["t"] - suspended > 10  # not before its jobs have ended
         pilot.send_signal(signal.SIGCONT)
 
 

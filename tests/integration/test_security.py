@@ -135,7 +135,7 @@ def test_the_key_of_a_run_is_in_no_command_line_environment_log_or_journal(held:
     shown = []
     for process in held.processes():
         with suppress(psutil.NoSuchProcess):  # the job's own processes come and go
-            shown += [*process.cmdline(), *process.environ().values()]
+            shown += [*process.cmdline(), str(process.environ())]
     assert {PILOT, HOST} <= set(shown)
     assert key not in "\n".join(shown)
     for path in run.rglob("*"):

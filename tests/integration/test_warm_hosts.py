@@ -17,7 +17,7 @@ from snakemake_executor_daskjq.worker import contexts, processes
 from snakemake_executor_daskjq.worker.contexts import Hosts, run_granted
 from snakemake_executor_daskjq.worker.grants import Grants
 
-from ..awaiting import appears, gone
+from ..awaiting import appears, gone, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process control needs Linux")
 
@@ -85,8 +85,7 @@ def test_a_host_that_is_being_started_ends_with_its_pilot_and_no_job_gets_anothe
     async def body() -> list[Outcome]:
         hosts, grants = Hosts(), Grants(scratch_folder=str(scratch))
         jobs = [asyncio.create_task(run_granted(launch(tmp_path, name), hosts, grants)) for name in "ab"]
-        while not list(scratch.glob("daskjq-*/rehearsal-*")):
-            await asyncio.sleep(0.01)
+        await until(lambda: list(scratch.glob("daskjq-*/rehearsal-*")))
         await hosts.stop(0.2)
         grants.close()
         return [*[await job for job in jobs], await run_granted(launch(tmp_path, "c"), hosts, grants)]

@@ -345,6 +345,7 @@ def test_with_several_pools_the_program_decides_and_its_answer_is_requested(
     _, events = play(scenario, cpu, mem, both)
     (planned,) = [event for event in events if event["event"] == "planned"]
     assert (planned["more"], planned["method"]) == ({"both": 1}, "program")
+    assert float(str(planned["seconds"])) > 0
 
 
 def test_a_rule_that_states_no_memory_gets_its_earlier_peak_set_aside(

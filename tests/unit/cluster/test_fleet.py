@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from distributed import Client, LocalCluster
@@ -13,6 +13,8 @@ from distributed import Client, LocalCluster
 from snakemake_executor_daskjq.cluster import fleet
 from snakemake_executor_daskjq.cluster.fleet import outcome_of
 from snakemake_executor_daskjq.model.outcome import End, Outcome
+
+from ...awaiting import until
 
 LOST = Outcome(End.LOST, detail="its pilot disconnected")
 
@@ -31,11 +33,6 @@ async def connected(workers: int = 1, *, processes: bool = False) -> AsyncIterat
         Client(cluster, asynchronous=True, set_as_default=False, direct_to_workers=True) as client,
     ):
         yield client
-
-
-async def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        await asyncio.sleep(0.01)
 
 
 def test_a_lost_pilot_takes_no_other_jobs_result_with_it() -> None:
