@@ -10,10 +10,8 @@ from __future__ import annotations
 import functools
 import os
 import queue
-import shlex
 import sys
 import threading
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,25 +19,26 @@ from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode, SharedFSUsage
-from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
 
-from . import mapping
-from .errors import DaskjqError, shown
-from .journal import RunFolder
-from .model.outcome import End, Outcome
-from .model.request import Launch, Outlook, Request
-from .settings import ExecutorSettings, configure
-from .signals import RunSignals
-from .text import printable
+from .. import mapping
+from ..errors import DaskjqError, shown
+from ..journal import RunFolder
+from ..model.outcome import End, Outcome
+from ..model.request import Launch, Request
+from ..settings import ExecutorSettings, configure
+from ..signals import RunSignals
+from ..text import printable
+from .job_arguments import JobArguments
+from .remaining_work import remaining_work
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-    from .cluster.service import ClusterService
-    from .migration import Translated
-    from .model.pool import Pool
+    from ..cluster.service import ClusterService
+    from ..migration import Translated
+    from ..model.pool import Pool
 
 common_settings = CommonSettings(
     non_local_exec=True,
@@ -51,9 +50,6 @@ common_settings = CommonSettings(
     auto_deploy_default_storage_provider=False,  # pilots have the environment that daskjq is installed in
     pass_group_args=True,
 )
-
-
-MANY_FILES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +74,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._check_options()
         self._service: ClusterService | None = None
         self._folder = RunFolder(self._config.log_folder)
+        self._arguments = JobArguments(self, self._folder, waits=not self._config.local)
         self._submitted: dict[str, tuple[SubmittedJobInfo, Launch]] = {}
         self._ended: queue.SimpleQueue[_Ended | None] = queue.SimpleQueue()
         self._reporting = threading.Thread(target=self._report_ends, name="daskjq-report", daemon=True)
@@ -90,7 +87,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Take over all jobs of a scheduling round at once."""
         service = self._started_service()
         pools = service.pools
-        from .migration import translate  # like all that only a run needs: every start imports this module
+        from ..migration import translate  # like all that only a run needs: every start imports this module
 
         asked = [translate(dict(job.resources.items()), pools) for job in jobs]
         # All requests, before the first is told as started.
@@ -130,11 +127,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def get_snakefile(self) -> str:
         """Sources that are deployed lie below the working directory."""
         snakefile = str(super().get_snakefile())
-        return snakefile if self._shares(SharedFSUsage.SOURCES) else os.path.relpath(snakefile)
+        return snakefile if self._arguments.shares(SharedFSUsage.SOURCES) else os.path.relpath(snakefile)
 
     @property
     def cores(self) -> int | str:
-        """Unused: each job is told its own cores (`_job_arguments`)."""
+        """Unused: each job is told its own cores (`job_arguments`)."""
         return self.workflow.resource_settings.cores or "all"
 
     # -- what the dispatcher says (Reporter); called in its thread ----------------------------------------
@@ -157,7 +154,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _started_service(self) -> ClusterService:
         if self._service is not None:
             return self._service
-        from .cluster.service import ClusterService
+        from ..cluster.service import ClusterService
 
         try:
             self._folder.create()
@@ -169,7 +166,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._service = service
             self._signals.catch()
             service.start()
-            service.learn(self._outlook())
+            service.learn(remaining_work(self.workflow.dag))
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
@@ -208,32 +205,6 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if remote.jobscript is not None:
             self.warn("--jobscript has no effect: jobs run on pilots, and have no script of their own.")
 
-    def _outlook(self) -> Outlook:
-        """One walk over the DAG, at the start only: it may have 100,000 jobs. A group is one job."""
-        dag = self.workflow.dag
-        names: dict[int, str] = {}  # of groups Snakemake puts them together at each call
-        jobs: Counter[str] = Counter()
-        follows: defaultdict[str, set[str]] = defaultdict(set)
-        is_open_ended = False
-
-        def name_of(job: Any) -> str:
-            unit = dag.get_job_group(job) if job.group else None
-            if unit is None:
-                unit = job
-            if id(unit) not in names:
-                names[id(unit)] = unit.name
-                if not unit.is_local:
-                    jobs[unit.name] += 1
-            return names[id(unit)]
-
-        for job in dag.needrun_jobs():
-            name = name_of(job)
-            is_open_ended = is_open_ended or job.is_checkpoint
-            for earlier in dag.dependencies[job]:
-                if dag.needrun(earlier) and (earlier_name := name_of(earlier)) != name:
-                    follows[earlier_name].add(name)
-        return Outlook(dict(jobs), {name: frozenset(after) for name, after in follows.items()}, is_open_ended)
-
     # -- job -> Request and Launch --------------------------------------------------------------------------
 
     def _request(self, job: JobExecutorInterface, resources: dict[str, object], pools: Sequence[Pool]) -> Request:
@@ -268,86 +239,24 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _launch(self, job: JobExecutorInterface, request: Request, environment: dict[str, str]) -> Launch:
         return Launch(
             key=request.key,
-            common_argv=self._common_arguments,
-            job_argv=tuple(self._job_arguments(job, request)),
-            cwd=str(self.workflow.workdir_init) if self._common_workdir else "",
-            storage_prefix=self._storage_prefix,
+            common_argv=self._arguments.common,
+            job_argv=tuple(self._arguments.of_job(job, request)),
+            cwd=str(self.workflow.workdir_init) if self._arguments.common_workdir else "",
+            storage_prefix=self._arguments.storage_prefix,
             log_path=str(self._folder.job_log(request.rule, request.key).absolute()),
             python=self.get_python_executable(),
-            precommand=self._precommand,
-            env={**self._environment, **environment},
+            precommand=self._arguments.precommand,
+            env={**self._declared, **environment},
             warm_start=self._config.warm_start,
             amounts=request.amounts,
             runtime_s=request.runtime_s,
             limits=self._config.limits,
         )
 
-    def _job_arguments(self, job: JobExecutorInterface, request: Request) -> list[str]:
-        """What `RealExecutor.get_job_args` says, as a list: no shell reads wildcards and file names."""
-        arguments = ["--target-jobs", *encode_target_jobs_cli_args(job.get_target_spec())]
-        arguments += ["--allowed-rules", *job.rules]
-        arguments += ["--local-groupid", job.jobid] if job.is_group() else ["--force-use-threads"]
-        arguments += ["--cores", _cores(job, request), "--attempt", job.attempt]
-        if unneeded := list(self.workflow.dag.get_unneeded_temp_files(job)):
-            arguments += ["--unneeded-temp-files", *unneeded]
-        # On this machine the files are there; elsewhere the file system may lag behind.
-        waits = not self._config.local and self._shares(SharedFSUsage.INPUT_OUTPUT)
-        if waits and (files := list(job.get_wait_for_files())):
-            arguments += self._wait_for(files, request)
-        return [str(argument) for argument in arguments]  # Snakemake's own string types know the whole workflow
-
-    def _wait_for(self, files: list[str], request: Request) -> list[str]:
-        """Many files go into a file of their own: a command line has a limit."""
-        if len(files) <= MANY_FILES:
-            return ["--wait-for-files", *files]
-        listing = self._folder.job_log(request.rule, request.key).with_suffix(".wait").absolute()
-        listing.write_text("".join(f"{file}\n" for file in files))
-        return ["--wait-for-files-file", str(listing)]
-
     @functools.cached_property
-    def _common_arguments(self) -> tuple[str, ...]:
-        """Arguments that all jobs of the run share."""
-        general = self.workflow.spawned_job_args_factory.general_args(executor_common_settings=self.common_settings)
-        return (
-            *("--snakefile", str(self.get_snakefile())),
-            *shlex.split(general),
-            *("--scheduler", "greedy"),  # a solver has nothing to choose from in one job
-            # A rule's own `retries` belong to the main process, which asks for new resources at each attempt;
-            # without this the child would try again within the old ones.
-            *("--preemptible-rules", "--preemptible-retries", "0"),
-            *("--quiet", "progress", "rules", "host"),
-            *("--mode", self.get_exec_mode().item_to_choice()),
-        )
-
-    @functools.cached_property
-    def _common_workdir(self) -> bool:
-        """Whether jobs run in the run's working directory; if not, in a folder of their own."""
-        return self.workflow.storage_settings.assume_common_workdir or self._shares(SharedFSUsage.SOURCES)
-
-    @functools.cached_property
-    def _storage_prefix(self) -> str:
-        """Where a job puts its copies of stored files, if it has its own."""
-        if self._shares(SharedFSUsage.STORAGE_LOCAL_COPIES):
-            return ""
-        return str(self.workflow.storage_settings.remote_job_local_storage_prefix)
-
-    @functools.cached_property
-    def _precommand(self) -> str:
-        if self._common_workdir:  # what could be deployed is there, and in use
-            return self.workflow.remote_execution_settings.precommand or ""
-        factory = self.workflow.spawned_job_args_factory
-        return str(
-            factory.precommand(
-                executor_common_settings=self.common_settings, python_executable=self.get_python_executable()
-            )
-        )
-
-    @functools.cached_property
-    def _environment(self) -> dict[str, str]:
+    def _declared(self) -> dict[str, str]:
+        """The variables that `envvars:` names."""
         return {name: str(value) for name, value in self.envvars().items()}
-
-    def _shares(self, usage: SharedFSUsage) -> bool:
-        return usage in self.workflow.storage_settings.shared_fs_usage
 
     @functools.cached_property
     def _progress(self) -> dict[str, Any]:
@@ -385,16 +294,6 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if ended.info.job.is_group():
             self.logger.error(f"daskjq: group {ended.request.rule}: {message}")  # Snakemake shows no message there
         self.report_job_error(ended.info, msg=message, aux_logs=[ended.launch.log_path])
-
-
-def _cores(job: JobExecutorInterface, request: Request) -> int:
-    """Cores that the job's Snakemake deals out: what the job holds.
-
-    What a pipe or a service connects must run at the same time, and so it does where there are fewer cores.
-    """
-    cores = request.amounts["cores"]
-    connected = job.is_group() and any(member.pipe_group is not None for member in job.jobs)
-    return max(cores, int(job.resources["_cores"])) if connected else cores
 
 
 def _described(pool: Pool) -> str:

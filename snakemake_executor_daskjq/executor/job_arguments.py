@@ -1,0 +1,105 @@
+"""The arguments of the `python -m snakemake` that a job is, where it is not started directly."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+from typing import TYPE_CHECKING
+
+from snakemake_interface_executor_plugins.settings import SharedFSUsage
+from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
+
+if TYPE_CHECKING:
+    from snakemake_interface_executor_plugins.executors.real import RealExecutor
+    from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+
+    from ..journal import RunFolder
+    from ..model.request import Request
+
+MANY_FILES = 20
+
+
+class JobArguments:
+    """Works out what `RealExecutor.format_job_exec` says, as lists: no shell reads wildcards and file names.
+
+    `waits`: pilots may be on other machines, whose view of a shared file system may lag behind.
+    """
+
+    def __init__(self, executor: RealExecutor, folder: RunFolder, *, waits: bool) -> None:
+        self._executor = executor
+        self._workflow = executor.workflow
+        self._folder = folder
+        self._waits = waits
+
+    def of_job(self, job: JobExecutorInterface, request: Request) -> list[str]:
+        """As `RealExecutor.get_job_args`."""
+        arguments = ["--target-jobs", *encode_target_jobs_cli_args(job.get_target_spec())]
+        arguments += ["--allowed-rules", *job.rules]
+        arguments += ["--local-groupid", job.jobid] if job.is_group() else ["--force-use-threads"]
+        arguments += ["--cores", _cores(job, request), "--attempt", job.attempt]
+        if unneeded := list(self._workflow.dag.get_unneeded_temp_files(job)):
+            arguments += ["--unneeded-temp-files", *unneeded]
+        if self._waits and self.shares(SharedFSUsage.INPUT_OUTPUT) and (files := list(job.get_wait_for_files())):
+            arguments += self._wait_for(files, request)
+        return [str(argument) for argument in arguments]  # Snakemake's own string types know the whole workflow
+
+    def _wait_for(self, files: list[str], request: Request) -> list[str]:
+        """Many files go into a file of their own: a command line has a limit."""
+        if len(files) <= MANY_FILES:
+            return ["--wait-for-files", *files]
+        listing = self._folder.job_log(request.rule, request.key).with_suffix(".wait").absolute()
+        listing.write_text("".join(f"{file}\n" for file in files))
+        return ["--wait-for-files-file", str(listing)]
+
+    @functools.cached_property
+    def common(self) -> tuple[str, ...]:
+        """Arguments that all jobs of the run share."""
+        factory = self._workflow.spawned_job_args_factory
+        general = factory.general_args(executor_common_settings=self._executor.common_settings)
+        return (
+            *("--snakefile", str(self._executor.get_snakefile())),
+            *shlex.split(general),
+            *("--scheduler", "greedy"),  # a solver has nothing to choose from in one job
+            # A rule's own `retries` belong to the main process, which asks for new resources at each attempt;
+            # without this the child would try again within the old ones.
+            *("--preemptible-rules", "--preemptible-retries", "0"),
+            *("--quiet", "progress", "rules", "host"),
+            *("--mode", self._executor.get_exec_mode().item_to_choice()),
+        )
+
+    @functools.cached_property
+    def common_workdir(self) -> bool:
+        """Whether jobs run in the run's working directory; if not, in a folder of their own."""
+        return self._workflow.storage_settings.assume_common_workdir or self.shares(SharedFSUsage.SOURCES)
+
+    @functools.cached_property
+    def storage_prefix(self) -> str:
+        """Where a job puts its copies of stored files, if it has its own."""
+        if self.shares(SharedFSUsage.STORAGE_LOCAL_COPIES):
+            return ""
+        return str(self._workflow.storage_settings.remote_job_local_storage_prefix)
+
+    @functools.cached_property
+    def precommand(self) -> str:
+        if self.common_workdir:  # what could be deployed is there, and in use
+            return self._workflow.remote_execution_settings.precommand or ""
+        factory = self._workflow.spawned_job_args_factory
+        return str(
+            factory.precommand(
+                executor_common_settings=self._executor.common_settings,
+                python_executable=self._executor.get_python_executable(),
+            )
+        )
+
+    def shares(self, usage: SharedFSUsage) -> bool:
+        return usage in self._workflow.storage_settings.shared_fs_usage
+
+
+def _cores(job: JobExecutorInterface, request: Request) -> int:
+    """Cores that the job's Snakemake deals out: what the job holds.
+
+    What a pipe or a service connects must run at the same time, and so it does where there are fewer cores.
+    """
+    cores = request.amounts["cores"]
+    connected = job.is_group() and any(member.pipe_group is not None for member in job.jobs)
+    return max(cores, int(job.resources["_cores"])) if connected else cores
