@@ -230,7 +230,7 @@ class DirectStarts:
             products=tuple(str(path) for path in products if not path.flags.get("update")),
             folders=tuple(sorted(folders - {"", "None"})),
             wait_for=waits,
-            wait_s=float(self._workflow.execution_settings.latency_wait) if waits else 0.0,
+            latency_wait_s=float(self._workflow.execution_settings.latency_wait),
             fill=fill,
             benchmark=bool(values["benchmark"]),
         )

@@ -116,7 +116,7 @@ class Command:
     products : what another try has to remove before it starts, seen from `cwd`.
     folders : those that must be there; on another machine they may not be seen yet.
     wait_for : files that must be there before it starts.
-    wait_s : how long to wait for them, in seconds.
+    latency_wait_s : how long to wait for them, and for products that the command's own processes write after its end.
     fill : files in which `TMPDIR` has to be replaced.
     benchmark : whether its use of time and memory is to be measured as Snakemake does.
     """
@@ -128,7 +128,7 @@ class Command:
     products: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     wait_for: tuple[str, ...] = ()
-    wait_s: float = 0.0
+    latency_wait_s: float = 0.0
     fill: tuple[str, ...] = ()
     benchmark: bool = False
 

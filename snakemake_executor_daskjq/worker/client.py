@@ -221,6 +221,7 @@ def _direct(launch: Launch, command: Command) -> Frame:
         "folders": command.folders,
         "wait_for": command.wait_for,
         "fill": command.fill,
+        "wait_s": command.latency_wait_s,
     }
     return {
         "argv": argvs[0],
@@ -231,8 +232,12 @@ def _direct(launch: Launch, command: Command) -> Frame:
             **{name: filled(value) for name, value in command.env.items()},
         },
         "unset": command.unset,
+        "late": {
+            "products": [os.path.join(command.cwd, path) for path in command.products],
+            "latency_wait_s": command.latency_wait_s,
+        },
         **({"benchmark": argvs} if command.benchmark else {}),
-        **({"ready": {**ready, "wait_s": command.wait_s}} if any(ready.values()) else {}),
+        **({"ready": ready} if ready["remove"] or command.folders or command.wait_for or command.fill else {}),
     }
 
 

@@ -41,11 +41,15 @@ from .scratch import remove_tree
 from .watch import FIRST_SAMPLE_S, KILL_AFTER_S, Bounds, OomKills, next_interval_s, usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 HANDLED = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that a host deals with in its own way."""
+
+LINGER_S = 1.0
+LINGER_LOOK_S = 0.1
+"""How often it is looked whether products are there."""
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -63,6 +67,26 @@ class Child:
     figures: str = ""
     kill_at: float | None = None  # monotonic; set when it was told to end for what it exceeded
     records: BinaryIO | None = None  # where a benchmark writes
+    products: Sequence[str] = ()  # of a direct start
+    latency_wait_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Lingering:
+    """A direct start whose command has ended, but not all that it started: `tee` in `> >(tee log)`, say.
+
+    A job that is a Snakemake of its own ends a moment later than its command, and later still where an output is not
+    there yet. So does this one: as soon as all has ended; after `LINGER_S` if its products are there; after its
+    latency wait in any case.
+    """
+
+    frame: Frame
+    products: Sequence[str]
+    due: float  # monotonic
+    latest: float
+
+    def is_over(self, now: float) -> bool:
+        return now >= self.latest or (now >= self.due and all(map(os.path.lexists, self.products)))
 
 
 class Host:
@@ -70,6 +94,7 @@ class Host:
         self._sock = sock
         self._decoder = Decoder()
         self._children: dict[int, Child] = {}
+        self._lingering: dict[str, Lingering] = {}
         self._deadline: float | None = None  # monotonic; set once everything has to end
         self._lease_until = float("inf")  # uptime; finite once the pilot has sent one
         self._sample_at: float | None = None  # monotonic; set while there are children
@@ -88,9 +113,11 @@ class Host:
         selector.register(self._sock, selectors.EVENT_READ)
         selector.register(wakeup, selectors.EVENT_READ)
         self.send(op="ready", pid=os.getpid())
-        while self._deadline is None or self._children:
+        while self._deadline is None or self._children or self._lingering:
             due = [at for at in (self._deadline, self._sample_at) if at is not None]
             waits = [at - time.monotonic() for at in due]
+            if self._lingering:
+                waits.append(LINGER_LOOK_S)
             if self._deadline is None and self._lease_until < float("inf"):
                 waits.append(self._lease_until - uptime_s())
             timeout = max(0.0, min(waits)) if waits else None
@@ -108,6 +135,8 @@ class Host:
                 print("rule host: the pilot has been out of touch for too long", file=sys.stderr)
                 pilot_is_gone = True  # or it ends as soon as it can
                 self._end_all(GRACE_S)
+            if self._lingering:
+                self._look_at_lingering()
             if self._sample_at is not None and time.monotonic() >= self._sample_at:
                 self._sample()
             if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -160,7 +189,7 @@ class Host:
         if pid == 0:
             self._in_child(frame, records)
         bounds = Bounds(*frame.get("bounds", ()))
-        self._children[pid] = Child(frame["id"], pid, bounds, self._oom_count, records=records)
+        self._children[pid] = Child(frame["id"], pid, bounds, self._oom_count, records=records, **frame.get("late", {}))
         self._tmpdirs = os.path.dirname(frame["tmpdir"])
         if self._sample_at is None:
             self._sample_at = time.monotonic() + FIRST_SAMPLE_S
@@ -197,7 +226,8 @@ class Host:
         for pid in _ended_children():
             child = self._children.pop(pid, None)
             ended_at = time.time()
-            if child is not None:
+            lingers = child is not None and child.latency_wait_s > 0 and child.job in self._strays()
+            if child is not None and not lingers:
                 # The job is over when its child is: what it left running would use resources that are
                 # free now. The child is not reaped yet, so its process group can't be another's.
                 processes.kill_group(pid, signal.SIGKILL)
@@ -205,21 +235,37 @@ class Host:
             if child is not None:
                 if status != 0:
                     self._oom_count = self._oom_kills.count()
-                self.send(
-                    op="ended",
-                    id=child.job,
-                    status=os.waitstatus_to_exitcode(status),
-                    started_at=child.started_at,
-                    ended_at=ended_at,
-                    cpu_s=usage.ru_utime + usage.ru_stime,
-                    peak_mem_mb=max(usage.ru_maxrss * 1024 / 1e6, child.peak_mb),
-                    exceeded=child.exceeded,
-                    figures=child.figures,
-                    oom_kills=self._oom_count - child.oom_kills,
-                    ending=self._deadline is not None,
+                ended = {
+                    "op": "ended",
+                    "id": child.job,
+                    "status": os.waitstatus_to_exitcode(status),
+                    "started_at": child.started_at,
+                    "ended_at": ended_at,
+                    "cpu_s": usage.ru_utime + usage.ru_stime,
+                    "peak_mem_mb": max(usage.ru_maxrss * 1024 / 1e6, child.peak_mb),
+                    "exceeded": child.exceeded,
+                    "figures": child.figures,
+                    "oom_kills": self._oom_count - child.oom_kills,
                     **_benchmark(child),
-                )
-            self._signal_strays(signal.SIGKILL, of_running_jobs=False)
+                }
+                if lingers:
+                    now = time.monotonic()
+                    latest = now + max(LINGER_S, child.latency_wait_s if status == 0 else 0.0)
+                    self._lingering[child.job] = Lingering(ended, child.products, now + LINGER_S, latest)
+                else:
+                    self._send_ended(ended)
+        self._signal_strays(signal.SIGKILL, of_running_jobs=False)
+
+    def _look_at_lingering(self) -> None:
+        now, strays = time.monotonic(), self._strays()
+        for job, lingering in list(self._lingering.items()):
+            if job not in strays or self._deadline is not None or lingering.is_over(now):
+                del self._lingering[job]
+                self._send_ended(lingering.frame)
+                self._signal_strays(signal.SIGKILL, of_running_jobs=False)
+
+    def _send_ended(self, frame: Frame) -> None:
+        self.send(**frame, ending=self._deadline is not None)
 
     def _sample(self) -> None:
         """Look at the children that are old enough; end those that go over their bounds."""
@@ -263,7 +309,7 @@ class Host:
 
     def _signal_strays(self, signum: signal.Signals, *, of_running_jobs: bool) -> None:
         """Signal what jobs left behind."""
-        running = {child.job for child in self._children.values()}
+        running = {child.job for child in self._children.values()} | self._lingering.keys()
         for job, pids in self._strays().items():
             if of_running_jobs or job not in running:
                 for pid in pids:
