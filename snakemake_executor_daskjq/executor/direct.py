@@ -49,6 +49,13 @@ class _PilotTmpdir(str):
         return os.getenv, ("TMPDIR", "/tmp")
 
 
+class _UnmadeTmpdir(_PilotTmpdir):
+    """The same while a job is prepared: Snakemake makes a folder of that name unless it is false."""
+
+    def __bool__(self) -> bool:
+        return False
+
+
 class DirectStarts:
     """Makes commands of jobs.
 
@@ -82,10 +89,11 @@ class DirectStarts:
             resources = self._resources(job)
             values = self._prepared(job, resources)
             captured = self._captured(job, values)
+            return self._command(job, key, captured, values)
         except _Refused as refusal:
+            self.ended(key)
             _forget_shadow(job)
             return str(refusal)
-        return self._command(job, key, captured, values)
 
     def ended(self, key: str) -> None:
         """Remove what was written for a job."""
@@ -178,19 +186,19 @@ class DirectStarts:
         """Prepare the job; what its rule's function is called with."""
         stated = job.resources
         try:
-            # The folder for temporary files is the pilot's business.
-            plain = {name: value for name, value in resources.items() if name != "tmpdir"}
-            job._resources = type(stated)(fromdict=plain)
-            values = self._runs.prepare(job)
-            job._resources = resources
             if any(_holds(value, "<TBD>") for value in job.params):  # worked out before the folder was known
                 job._params = None
-                values["params"] = job.params
-                job._params = None
+            unmade = dict(resources.items())
+            if resources.get("tmpdir") == TMPDIR:
+                unmade["tmpdir"] = _UnmadeTmpdir(TMPDIR)
+            job._resources = type(stated)(fromdict=unmade)
+            values = self._runs.prepare(job)
         except Exception as error:
             raise NotPreparedError(str(error) or type(error).__name__) from error
         finally:
             job._resources = stated
+        if any(_holds(value, TMPDIR) for value in job.params):
+            job._params = None  # what is recorded of the job must not tell of this folder
         return {**values, "resources": resources}
 
     def _captured(self, job: Any, values: dict[str, Any]) -> list[Started]:

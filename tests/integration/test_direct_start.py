@@ -1,0 +1,243 @@
+"""Direct starts: what a job of the local executor gets, a command gets on a pilot; and which jobs can't have one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from ..workflow import PILOT, Workflow
+
+KINDS = r"""
+    import os
+    os.environ["SET_HERE"] = "by the Snakefile"
+    os.environ.pop("REMOVED_HERE", None)
+    shell.prefix("set -euo pipefail; PREFIX=prefixed; ")
+    rule all:
+        input:
+            "shell", "long", "script", "bash", "shadow", "repeated", "tmpdir", "derived", "own", "executable", "late"
+    rule command:
+        output: "shell"
+        threads: 2
+        shell: "echo $PREFIX $SET_HERE ${{REMOVED_HERE-none}} $OMP_NUM_THREADS {threads} > {output}"
+    rule long:
+        output: "long"
+        params: text="x" * 100000
+        shell: "echo {params.text} {resources.tmpdir} | wc -w > {output}; test -d {resources.tmpdir}"
+    rule script:
+        output: "script"
+        params: value={"a": [1, 2]}
+        script: "script.py"
+    rule bash:
+        output: "bash"
+        script: "script.sh"
+    rule shadow:
+        output: "shadow"
+        shadow: "minimal"
+        shell: "touch left-behind; basename $(dirname $PWD) > {output}"
+    rule repeated:
+        output: "repeated"
+        benchmark: repeat("benchmark.tsv", 3)
+        shell: "echo {bench_iteration} >> {output}"
+    rule tmpdir:
+        output: "tmpdir"
+        shell: "test -d {resources.tmpdir} && test {resources.tmpdir} = $TMPDIR && touch {resources.tmpdir}/x {output}"
+    rule derived:
+        output: "derived"
+        params: folder=lambda wildcards, resources: resources.tmpdir + "/sub"
+        shell: "mkdir {params.folder} && test $(dirname {params.folder}) = $TMPDIR && touch {output}"
+    rule own:
+        output: "own"
+        resources: tmpdir="my-folder"
+        shell: "echo $TMPDIR {resources.tmpdir} > {output}"
+    rule executable:
+        output: "executable"
+        resources: shell_exec="sh"
+        shell: "readlink /proc/$$/exe > {output}"
+    rule late:
+        output: "late"
+        shell: "echo to the log > >(sleep 0.3; cat > {output})"
+"""
+SCRIPT = """
+import os
+with open(snakemake.output[0], "w") as file:
+    same = snakemake.resources.tmpdir == os.environ["TMPDIR"] and os.path.isdir(snakemake.resources.tmpdir)
+    file.write(f"{snakemake.params.value} {snakemake.rule} {same}")
+"""
+
+
+BASH = "test -d ${snakemake_resources[tmpdir]}; echo ${snakemake[rule]} > ${snakemake_output[0]}"
+
+
+def test_all_kinds_of_rules_start_directly_and_get_what_local_ones_do(workflow: Workflow) -> None:
+    workflow.env["REMOVED_HERE"] = "set outside"
+    workflow.write(KINDS).write(SCRIPT, "script.py")
+    workflow.write(
+        "test -d ${snakemake_resources[tmpdir]}; echo ${snakemake[rule]} > ${snakemake_output[0]}", "script.sh"
+    )
+    assert workflow.run("--jobs", "9", "--daskjq-cores", "4") == 0, workflow.output[-3000:]
+    assert {(e["warm_start"], e["colder_because"]) for e in workflow.journal("job_ended")} == {("direct", "")}
+    assert workflow.read("shell") == "prefixed by the Snakefile none 2 2\n"
+    assert workflow.read("long") == "2\n"
+    assert workflow.read("script") == "{'a': [1, 2]} script True"
+    assert workflow.read("bash") == "bash\n"
+    assert workflow.read("shadow") == "shadow\n"
+    assert not (workflow.folder / "left-behind").exists()
+    assert workflow.read("repeated") == "0\n1\n2\n"
+    header, *measured = workflow.read("benchmark.tsv").splitlines()
+    assert header.startswith("s\th:m:s\tmax_rss")
+    assert len(measured) == 3
+    assert all(0 < float(line.split("\t")[0]) < 60 for line in measured)
+    assert workflow.read("own") == "my-folder my-folder\n"
+    assert os.path.basename(workflow.read("executable").strip()) in ("dash", "sh", "bash")
+    assert workflow.read("late") == "to the log\n"
+    for folder in ("scripts", "shadow"):
+        assert list((workflow.folder / ".snakemake" / folder).iterdir()) == []
+    assert list((workflow.folder / ".snakemake").glob("shell_tmp.*")) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "because"),
+    [
+        ("run: open(output[0], 'w')", "its rule is Python code (run:)"),
+        ("group: 'g'\n    shell: 'touch {output}'", "it is a group of jobs"),
+        ("shadow: 'copy-minimal'\n    shell: 'touch {output}'", "its inputs are copied (shadow: copy-minimal)"),
+        ("shadow: 'minimal'\n    script: 'script.sh'", "its rule has both script: and shadow:"),
+        (
+            "params: d=lambda w, resources: resources.tmpdir + '/x'\n    script: 'script.py'",
+            "its params hold the folder",
+        ),
+    ],
+)
+def test_what_can_t_start_directly_starts_colder_and_says_why(workflow: Workflow, rule: str, because: str) -> None:
+    workflow.write("touch ${snakemake_output[0]}", "script.sh")
+    workflow.write("open(snakemake.output[0], 'w').write(snakemake.params.d)", "script.py")
+    (workflow.folder / "Snakefile").write_text(f"rule a:\n    output: 'a'\n    {rule}\n")
+    assert workflow.run("a", "--jobs", "2") == 0, workflow.output[-3000:]
+    (ended,) = workflow.journal("job_ended")
+    assert ended["warm_start"] in ("workflow", "import")
+    assert ended["colder_because"].startswith(because)
+    assert (workflow.folder / "a").exists()
+
+
+def test_a_precommand_and_files_that_are_not_shared_rule_it_out(workflow: Workflow) -> None:
+    workflow.write("rule a:\n    output: 'a'\n    shell: 'touch {output}'\n")
+    assert workflow.run("a", "--jobs", "1", "--precommand", "true") == 0, workflow.output[-3000:]
+    (ended,) = workflow.journal("job_ended")
+    assert (ended["warm_start"], ended["colder_because"]) == ("off", "a command has to run before it")
+
+
+def test_a_job_that_can_t_be_prepared_fails_alone(workflow: Workflow) -> None:
+    workflow.write("""
+        rule all:
+            input: "protected", "other"
+        rule a:
+            output: protected("protected")
+            shell: "echo new > {output}"
+        rule b:
+            output: "other"
+            shell: "echo other > {output}"
+    """).write("old", "protected")
+    (workflow.folder / "protected").chmod(0o444)
+    if os.access(workflow.folder / "protected", os.W_OK):
+        pytest.skip("a file is protected from nobody who may write to all")
+    assert workflow.run("--jobs", "2", "--keep-going", "--force", "all") == 1
+    assert workflow.read("other") == "other\n"
+    assert workflow.read("protected") == "old"
+    assert "Write-protected output files" in workflow.output
+
+
+def test_the_exit_status_is_the_command_s_own_and_its_last_words_are_shown(workflow: Workflow) -> None:
+    workflow.write("""
+        rule a:
+            output: "a"
+            shell: "touch {output}; echo returned non-zero exit status 7.; exit 3"
+    """)
+    assert workflow.run("a", "--jobs", "1") == 1
+    (ended,) = workflow.journal("job_ended")
+    assert (ended["end"], ended["exit_status"], ended["detail"]) == ("failed", 3, "")
+    assert "exit status 3 on pilot local-1" in workflow.output
+    assert "        returned non-zero exit status 7." in workflow.output
+    assert not (workflow.folder / "a").exists()
+
+
+def test_a_lost_try_leaves_nothing_to_the_next(workflow: Workflow) -> None:
+    """The main process has prepared the job once: what the first try has made is removed where the second runs."""
+    workflow.write("""
+        rule a:
+            output: "a", directory("d")
+            log: "a.log"
+            shell:
+                "echo line >> {output[0]}; echo line >> {log}; mkdir d; touch up;"
+                "while [ ! -e go ]; do sleep 0.05; done"
+    """)
+    process = workflow.start("a", "d", "--jobs", "1")
+    workflow.wait_for("up")
+    workflow.only(PILOT).send_signal(signal.SIGKILL)
+    workflow.wait_until(lambda: "lost" in [event["end"] for event in workflow.journal("job_ended")])
+    (workflow.folder / "up").unlink()
+    workflow.wait_for("up")
+    (workflow.folder / "go").touch()
+    assert process.wait(60) == 0, workflow.output[-3000:]
+    assert (workflow.read("a"), workflow.read("a.log")) == ("line\n", "line\n")
+
+
+def test_an_interrupt_leaves_no_script_behind(workflow: Workflow) -> None:
+    workflow.write("rule a:\n    output: 'a'\n    script: 'script.py'\n")
+    workflow.write("import time\nopen('up', 'w')\ntime.sleep(60)\n", "script.py")
+    process = workflow.start("a", "--jobs", "1")
+    workflow.wait_for("up")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert list((workflow.folder / ".snakemake" / "scripts").iterdir()) == []
+
+
+def test_what_a_command_leaves_running_ends_with_its_job(workflow: Workflow) -> None:
+    """It has a second to end by itself: a `tee` that writes a log, say."""
+    workflow.write("""
+        rule a:
+            output: "a"
+            shell: "(sleep 100; touch never) & echo done > {output}"
+    """)
+    start = time.monotonic()
+    assert workflow.run("a", "--jobs", "1") == 0
+    assert time.monotonic() - start < 60
+    assert workflow.leftovers() == []
+
+
+def test_memory_of_a_direct_start_counts_from_the_first_megabyte(workflow: Workflow) -> None:
+    workflow.write("""
+        rule a:
+            output: "a"
+            resources: mem_mb=100
+            shell: "python -c 'import time; x = bytearray(150_000_000); time.sleep(30)'; touch {output}"
+    """)
+    assert workflow.run("a", "--jobs", "1") == 1
+    (ended,) = workflow.journal("job_ended")
+    assert ended["end"] == "out_of_memory"
+
+
+def test_names_of_files_are_read_by_no_shell_of_ours(workflow: Workflow) -> None:
+    names = ["a b", "x'y", 'd"q', "semi;colon", "p$HOME", "c,d=e", "'both'", "-dash"]
+    workflow.write(f"""
+        NAMES = {names!r}
+        rule all:
+            input: [f"o/{{name}}.txt" for name in NAMES]
+        rule a:
+            output: "o/{{name}}.txt"
+            shell: "printf %s {{wildcards.name:q}} > {{output:q}}"
+    """)
+    assert workflow.run("--jobs", "4") == 0, workflow.output[-3000:]
+    assert {name: (workflow.folder / "o" / f"{name}.txt").read_text() for name in names} == {
+        name: name for name in names
+    }
+
+
+def test_the_folder_of_the_run_holds_no_file_of_a_direct_start_but_its_log(workflow: Workflow) -> None:
+    workflow.write("rule a:\n    output: 'a'\n    script: 'script.sh'\n").write("touch a", "script.sh")
+    assert workflow.run("a", "--jobs", "1") == 0, workflow.output[-3000:]
+    (run,) = workflow.run_folders
+    assert [path.name for path in Path(run, "logs").rglob("*") if path.is_file()] == ["a-0-1.log"]
