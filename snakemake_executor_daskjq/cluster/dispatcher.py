@@ -229,6 +229,7 @@ class Dispatcher(Generic[Fleet]):
                 colder_because=outcome.colder_because,
             )
         )
+        self._summary.started(request.rule, outcome.warm_start, outcome.colder_because)
         self._summary.used(request.amounts["cores"] * pilot.pool.nodes * outcome.wall_s)
         if retry:
             if job.losses.suspect:

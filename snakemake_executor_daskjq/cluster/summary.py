@@ -1,8 +1,16 @@
-"""What a run used, for its last line."""
+"""What a run used, for its last lines."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ..model.request import WarmStart
+
+MANY_JOBS = 20
+"""So many jobs of a rule that each parsed the Snakefile again are worth a line."""
+
+MAX_LINES = 3
 
 
 @dataclass(slots=True)
@@ -14,6 +22,12 @@ class Summary:
     pilots: int = 0
     pilot_core_s: float = 0.0
     used_core_s: float = 0.0
+    parsed_again: Counter[tuple[str, WarmStart, str]] = field(default_factory=Counter)
+
+    def started(self, rule: str, level: WarmStart, why: str) -> None:
+        """Note how warm a job was started, and why not warmer."""
+        if why and level in (WarmStart.IMPORT, WarmStart.OFF):
+            self.parsed_again[rule, level, why] += 1
 
     def job_ended(self, *, success: bool) -> None:
         if success:
@@ -40,3 +54,19 @@ class Summary:
             f"{self.jobs_succeeded} job{'s' * (self.jobs_succeeded != 1)} succeeded{failed}; "
             f"{self.pilots} pilot{'s' * (self.pilots != 1)}, {self.pilot_core_s / 3600:.3g} core-hours{share}"
         )
+
+    def slow_starts(self) -> list[str]:
+        """What cost much more to start than it need, most jobs first.
+
+        >>> summary = Summary()
+        >>> for _ in range(120):
+        ...     summary.started("fit", WarmStart.IMPORT, "its rule is Python code (run:); the Snakefile has a lock")
+        >>> summary.slow_starts()
+        ['120 jobs of rule fit parsed the Snakefile anew: its rule is Python code (run:); the Snakefile has a lock.']
+        """
+        words = {WarmStart.IMPORT: "parsed the Snakefile anew", WarmStart.OFF: "were a new Snakemake each"}
+        return [
+            f"{count} jobs of rule {rule} {words[level]}: {why}."
+            for (rule, level, why), count in self.parsed_again.most_common(MAX_LINES)
+            if count >= MANY_JOBS
+        ]

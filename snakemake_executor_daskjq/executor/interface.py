@@ -212,6 +212,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._direct.close()
         self._signals.restore()
         self.tell(service.summary.line())
+        for line in service.summary.slow_starts():
+            self.tell(line)
 
     def _check_options(self) -> None:
         """Options of Snakemake that are about batch jobs of rules. Raises WorkflowError for what can't work."""

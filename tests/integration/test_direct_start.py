@@ -15,7 +15,7 @@ KINDS = r"""
     import os
     os.environ["SET_HERE"] = "by the Snakefile"
     os.environ.pop("REMOVED_HERE", None)
-    shell.prefix("set -euo pipefail; PREFIX=prefixed; ")
+    shell.prefix("PREFIX=prefixed; ")
     rule all:
         input:
             "shell", "long", "script", "bash", "shadow", "repeated", "tmpdir", "derived", "own", "executable", "late"
