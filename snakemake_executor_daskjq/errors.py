@@ -67,11 +67,11 @@ class InfeasibleRequestError(DaskjqError):
         return (
             f"Rule {self.rule} asks for {shown(self.resource, self.amount)}, but the largest pilot{of} offers "
             f"{offer}. Lower the rule's request (--set-resources, --set-threads), or "
-            f"start larger pilots ({_remedy(self.resource)})."
+            f"start larger pilots ({remedy(self.resource)})."
         )
 
 
-def _remedy(resource: str) -> str:
+def remedy(resource: str) -> str:
     flags = {
         "cores": "--daskjq-cores",
         "mem_mb": "--daskjq-memory",

@@ -223,8 +223,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
             raise WorkflowError(str(error)) from None
 
     def _warn_of_unmet(self, jobs: Iterable[tuple[Request, Translated]], pools: Sequence[Pool]) -> None:
-        """One warning for all that is new: what jobs ask of Slurm that no pool gives."""
+        """One warning for all that is new: what jobs ask of Slurm that no pool gives.
+
+        Where this machine is all there is, nobody expects that; what it has too little of is told instead.
+        """
         told = []
+        if self._config.local:
+            self._tell_of_what_is_beyond(jobs, pools)
+            return
         for request, own in jobs:
             unmet = mapping.unmet_labels(own.resources, [pool for pool in pools if request.may_use(pool.name)])
             alone = set(mapping.unmet_labels(own.resources, pools))
@@ -235,6 +241,17 @@ class Executor(RealExecutor):  # type: ignore[misc]
                     told.append(f"rule {request.rule} asks for {words}")
         if told:
             self.warn("; ".join(told) + ". The jobs run on the pools that there are.")
+
+    def _tell_of_what_is_beyond(self, jobs: Iterable[tuple[Request, Translated]], pools: Sequence[Pool]) -> None:
+        """One line for each kind of resource of which this machine has less than a job asks for."""
+        for request, own in jobs:
+            pin = own.resources.get("daskjq_pool")
+            words = mapping.beyond_this_machine(request)
+            if pin and str(pin) not in {pool.name for pool in pools}:
+                words["daskjq_pool"] = f"rule {request.rule} asks for daskjq_pool={pin}: it runs on this machine"
+            for kind in words.keys() - self._warned:
+                self._warned.add(kind)
+                self.warn(f"{words[kind]} (told once for {kind.replace('gpu_percent', 'gpu')}).")
 
     def _launch(self, job: JobExecutorInterface, request: Request, environment: dict[str, str]) -> Launch:
         return Launch(
@@ -249,6 +266,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             env={**self._declared, **environment},
             warm_start=self._config.warm_start,
             amounts=request.amounts,
+            beyond=request.beyond,
             runtime_s=request.runtime_s,
             limits=self._config.limits,
         )

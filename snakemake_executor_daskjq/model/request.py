@@ -28,6 +28,8 @@ class Request:
     runtime_s : the longest the job may take in seconds, None where the user states none.
     pools : the only pools that may run it, None for any.
     priority : Snakemake's priority; higher goes first.
+    beyond : what the user states of amounts that are more than this machine has, where `amounts` hold all of it
+        (or nothing, where there is none). Empty on a cluster, where such a request is refused.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Request:
     runtime_s: int | None = None
     pools: tuple[str, ...] | None = None
     priority: int = 0
+    beyond: Amounts = field(default_factory=dict)
 
     @property
     def shape(self) -> Shape:
@@ -116,6 +119,7 @@ class Launch:
     env : variables added to the pilot's own environment; may hold secrets, so it is never shown.
     warm_start : the fastest level that may be used.
     amounts : what the request consumes.
+    beyond : of the request.
     runtime_s : the longest the job may take in seconds, None for any time.
     limits : what becomes of the job beyond `mem_mb` and `runtime_s`.
     grant : filled in by the pilot.
@@ -132,6 +136,7 @@ class Launch:
     env: dict[str, str] = field(default_factory=dict, repr=False)
     warm_start: WarmStart = WarmStart.OFF
     amounts: Amounts = field(default_factory=dict)
+    beyond: Amounts = field(default_factory=dict)
     runtime_s: int | None = None
     limits: Limits = Limits.ENFORCE
     grant: Grant = field(default_factory=Grant)
@@ -140,3 +145,8 @@ class Launch:
     def argv(self) -> list[str]:
         """All arguments of `python -m snakemake`."""
         return [*self.common_argv, *self.job_argv]
+
+    @property
+    def mem_limit_mb(self) -> int | None:
+        """What the job may use: what the user states, also where that is more than there is."""
+        return self.beyond.get("mem_mb", self.amounts.get("mem_mb"))

@@ -198,7 +198,7 @@ def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
     }
     if launch.limits is not Limits.OFF:
         kill = launch.limits is Limits.ENFORCE
-        frame["bounds"] = [launch.amounts.get("mem_mb"), launch.runtime_s or None, RUNTIME_SLACK_S, kill]
+        frame["bounds"] = [launch.mem_limit_mb, launch.runtime_s or None, RUNTIME_SLACK_S, kill]
     if warm_start is WarmStart.OFF:
         return {**frame, "argv": cold_command(launch)}
     return {**frame, "argv": launch.argv, "job_argv": list(launch.job_argv)}
