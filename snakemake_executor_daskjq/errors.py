@@ -134,6 +134,10 @@ class NoPilotError(DaskjqError):
         return f"No pilot of pool {self.pool} could be started ({times}): {self.words}"
 
 
+class NotPreparedError(DaskjqError):
+    """Snakemake can't prepare a job (a protected output, a missing input): the job fails; the text is Snakemake's."""
+
+
 class ClusterStartError(DaskjqError):
     """The Dask scheduler of the run could not be started (interface, port or certificate)."""
 

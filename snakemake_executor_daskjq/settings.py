@@ -78,10 +78,11 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metavar="LINE",
     )
     warm_start: Optional[str] = _option(
-        "How much of a job's start is done before: off (a new Snakemake for each job), import (a fork of a process "
-        "that has Snakemake imported) or workflow (a fork of one that has the Snakefile parsed too; Snakefiles whose "
-        "parse can't be shared fall back to import). Default: workflow.",
-        default="workflow",
+        "The fastest way in which a job may be started: direct (the main process works out the command, as for a local "
+        "job; all but run: and a few others), workflow (a fork of a process that has parsed the Snakefile), import (a "
+        "fork of one that has Snakemake imported) or off (a new Snakemake for each job). What a way is not right for "
+        "takes the next one. Default: direct.",
+        default="direct",
         metavar="LEVEL",
     )
     limits: Optional[str] = _option(
@@ -140,7 +141,7 @@ class Config:
     log_folder: Path
     interface: str | None = None
     dashboard_address: str | None = None
-    warm_start: WarmStart = WarmStart.WORKFLOW
+    warm_start: WarmStart = WarmStart.DIRECT
     limits: Limits = Limits.ENFORCE
     lease_s: float = 60.0
     scheduler: str | None = None

@@ -12,7 +12,7 @@ import os
 import queue
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -21,13 +21,14 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode, SharedFSUsage
 
 from .. import mapping
-from ..errors import DaskjqError, shown
+from ..errors import DaskjqError, NotPreparedError, shown
 from ..journal import RunFolder
 from ..model.outcome import End, Outcome
-from ..model.request import Launch, Request
+from ..model.request import Command, Launch, Request, WarmStart
 from ..settings import ExecutorSettings, configure
 from ..signals import RunSignals
 from ..text import printable
+from .environment import AT_START
 from .job_arguments import JobArguments
 from .remaining_work import remaining_work
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from ..cluster.service import ClusterService
     from ..migration import Translated
     from ..model.pool import Pool
+    from .direct import DirectStarts
 
 common_settings = CommonSettings(
     non_local_exec=True,
@@ -63,6 +65,14 @@ class _Ended:
     pilot: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Unprepared:
+    """A job that fails before it is submitted, on its way to Snakemake."""
+
+    info: SubmittedJobInfo
+    why: str
+
+
 class Executor(RealExecutor):  # type: ignore[misc]
     """Hands jobs to the run's `ClusterService` and reports their ends."""
 
@@ -73,10 +83,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
             raise WorkflowError(str(error)) from None
         self._check_options()
         self._service: ClusterService | None = None
+        self._direct: DirectStarts | None = None
         self._folder = RunFolder(self._config.log_folder)
         self._arguments = JobArguments(self, self._folder, waits=not self._config.local)
         self._submitted: dict[str, tuple[SubmittedJobInfo, Launch]] = {}
-        self._ended: queue.SimpleQueue[_Ended | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[_Ended | _Unprepared | None] = queue.SimpleQueue()
         self._reporting = threading.Thread(target=self._report_ends, name="daskjq-report", daemon=True)
         self._signals = RunSignals()
         self._warned: set[str] = set()
@@ -96,11 +107,15 @@ class Executor(RealExecutor):  # type: ignore[misc]
         batch = []
         for job, request, own in zip(jobs, requests, asked, strict=True):
             self.run_job_pre(job)
+            info = SubmittedJobInfo(job)
             try:
                 launch = self._launch(job, request, own.environment)
             except OSError as error:
                 raise WorkflowError(f"daskjq can't write the logs of rule {request.rule}: {error}") from None
-            info = SubmittedJobInfo(job)
+            except NotPreparedError as error:
+                self.report_job_submission(info)
+                self._ended.put(_Unprepared(info, str(error)))
+                continue
             self._submitted[request.key] = (info, launch)
             self.report_job_submission(info)
             batch.append((request, launch))
@@ -155,12 +170,15 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if self._service is not None:
             return self._service
         from ..cluster.service import ClusterService
+        from .direct import DirectStarts
 
         try:
             self._folder.create()
             service = ClusterService(
                 self._config, self._folder, self, cores_limit=self.workflow.resource_settings.cores
             )
+            if self._config.warm_start is WarmStart.DIRECT:
+                self._direct = DirectStarts(self.workflow, self._arguments, AT_START, local=self._config.local)
             self._reporting.start()
             # From here on an interrupt finds what it has to end.
             self._service = service
@@ -190,6 +208,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._ended.put(None)
         if threading.current_thread() is not self._reporting:
             self._reporting.join(timeout=5)
+        if self._direct is not None:
+            self._direct.close()
         self._signals.restore()
         self.tell(service.summary.line())
 
@@ -254,21 +274,34 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 self.warn(f"{words[kind]} (told once for {kind.replace('gpu_percent', 'gpu')}).")
 
     def _launch(self, job: JobExecutorInterface, request: Request, environment: dict[str, str]) -> Launch:
-        return Launch(
+        """Raises OSError where its log can't be written, NotPreparedError where Snakemake can't prepare the job."""
+        launch = Launch(
             key=request.key,
-            common_argv=self._arguments.common,
-            job_argv=tuple(self._arguments.of_job(job, request)),
-            cwd=str(self.workflow.workdir_init) if self._arguments.common_workdir else "",
-            storage_prefix=self._arguments.storage_prefix,
+            common_argv=(),
+            job_argv=(),
+            cwd="",
             log_path=str(self._folder.job_log(request.rule, request.key).absolute()),
-            python=self.get_python_executable(),
-            precommand=self._arguments.precommand,
+            python="",
             env={**self._declared, **environment},
             warm_start=self._config.warm_start,
             amounts=request.amounts,
             beyond=request.beyond,
             runtime_s=request.runtime_s,
             limits=self._config.limits,
+        )
+        if self._direct is not None:
+            command = self._direct.command(job, request.key)
+            if isinstance(command, Command):
+                return replace(launch, command=command)
+            launch = replace(launch, warm_start=WarmStart.WORKFLOW, colder_because=command)
+        return replace(
+            launch,
+            common_argv=self._arguments.common,
+            job_argv=tuple(self._arguments.of_job(job, request)),
+            cwd=str(self.workflow.workdir_init) if self._arguments.common_workdir else "",
+            storage_prefix=self._arguments.storage_prefix,
+            python=self.get_python_executable(),
+            precommand=self._arguments.precommand,
         )
 
     @functools.cached_property
@@ -287,6 +320,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def _report_ends(self) -> None:
         while (ended := self._ended.get()) is not None:
+            if isinstance(ended, _Unprepared):
+                self.report_job_error(ended.info, msg=printable(ended.why))
+                continue
             service = self._service
             success = ended.outcome.end is End.SUCCEEDED
             if ended.outcome.warning:
@@ -294,6 +330,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
             if service is not None:
                 service.reported(ended.request.key, success=success)
             try:
+                if self._direct is not None:
+                    self._direct.ended(ended.request.key)
+                    if success and ended.outcome.benchmark:
+                        self._direct.write_benchmark(ended.info.job, ended.outcome.benchmark)
                 if success:
                     self.report_job_success(ended.info)
                 else:

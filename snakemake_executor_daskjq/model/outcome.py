@@ -43,6 +43,7 @@ class Outcome:
     log_tail : the last lines of the log where the job failed; "" otherwise.
     warm_start : how warm the job was started.
     colder_because : why it was not started as warm as asked; "" if it was.
+    benchmark : what `snakemake.benchmark` has measured of a direct start (JSON), "" where nothing was to be.
     """
 
     end: End
@@ -57,6 +58,7 @@ class Outcome:
     log_tail: str = ""
     warm_start: WarmStart = WarmStart.OFF
     colder_because: str = ""
+    benchmark: str = ""
 
     @property
     def wall_s(self) -> float:

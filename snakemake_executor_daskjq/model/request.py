@@ -73,6 +73,7 @@ class WarmStart(enum.StrEnum):
     OFF = "off"  # a new `python -m snakemake`
     IMPORT = "import"  # a fork of a process that has Snakemake imported
     WORKFLOW = "workflow"  # a fork of a process that has the Snakefile parsed, too
+    DIRECT = "direct"  # no Snakemake at all: the main process has worked out the command
 
 
 class Limits(enum.StrEnum):
@@ -101,6 +102,40 @@ class Grant:
     env: dict[str, str] = field(default_factory=dict)
 
 
+TMPDIR = "/tmp/the-folder-of-this-daskjq-job"
+"""Stands for a job's folder for temporary files until its pilot has made one (nothing in it has to be quoted)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """The processes that a job is, where it needs no Snakemake of its own. `TMPDIR` stands in all its texts.
+
+    Attributes
+    ----------
+    argvs : as `execve` gets them; several where a benchmark repeats the job, one after the other.
+    cwd : the working directory.
+    env : variables that Snakemake, or the Snakefile, has set. May hold secrets, so it is never shown.
+    unset : variables that the Snakefile has removed.
+    products : what another try has to remove before it starts, seen from `cwd`.
+    folders : those that must be there; on another machine they may not be seen yet.
+    wait_for : files that must be there before it starts.
+    wait_s : how long to wait for them, in seconds.
+    fill : files in which `TMPDIR` has to be replaced.
+    benchmark : whether its use of time and memory is to be measured as Snakemake does.
+    """
+
+    argvs: tuple[tuple[str, ...], ...]
+    cwd: str
+    env: dict[str, str] = field(default_factory=dict, repr=False)
+    unset: tuple[str, ...] = ()
+    products: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    wait_for: tuple[str, ...] = ()
+    wait_s: float = 0.0
+    fill: tuple[str, ...] = ()
+    benchmark: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What a pilot starts for a request.
@@ -118,6 +153,9 @@ class Launch:
     precommand : shell code that must succeed before (Snakemake's `--precommand`), or "".
     env : variables added to the pilot's own environment; may hold secrets, so it is never shown.
     warm_start : the fastest level that may be used.
+    colder_because : why that is not the one that the user allows; "" if it is.
+    command : what to execute at the level `direct`, None where the job is a Snakemake of its own.
+    again : an earlier try of it was lost, and may have left something.
     amounts : what the request consumes.
     beyond : of the request.
     runtime_s : the longest the job may take in seconds, None for any time.
@@ -135,6 +173,9 @@ class Launch:
     storage_prefix: str = ""
     env: dict[str, str] = field(default_factory=dict, repr=False)
     warm_start: WarmStart = WarmStart.OFF
+    colder_because: str = ""
+    command: Command | None = None
+    again: bool = False
     amounts: Amounts = field(default_factory=dict)
     beyond: Amounts = field(default_factory=dict)
     runtime_s: int | None = None

@@ -15,12 +15,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..model.outcome import PILOT_ENDS, End, Outcome
-from ..model.request import Limits, WarmStart
+from ..model.request import TMPDIR, Limits, WarmStart
 from . import log_tail, processes
 from .frames import HEADER, Frame, body_length, decode, encode
+from .watch import SNAKEMAKE_MB
 
 if TYPE_CHECKING:
-    from ..model.request import Launch
+    from ..model.request import Command, Launch
 
 
 SETTLE_S = 0.3
@@ -198,10 +199,41 @@ def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
     }
     if launch.limits is not Limits.OFF:
         kill = launch.limits is Limits.ENFORCE
-        frame["bounds"] = [launch.mem_limit_mb, launch.runtime_s or None, RUNTIME_SLACK_S, kill]
+        own_mb = 0.0 if warm_start is WarmStart.DIRECT else SNAKEMAKE_MB
+        frame["bounds"] = [launch.mem_limit_mb, launch.runtime_s or None, RUNTIME_SLACK_S, kill, own_mb]
+    if launch.command is not None:
+        return {**frame, **_direct(launch, launch.command)}
     if warm_start is WarmStart.OFF:
         return {**frame, "argv": cold_command(launch)}
     return {**frame, "argv": launch.argv, "job_argv": list(launch.job_argv)}
+
+
+def _direct(launch: Launch, command: Command) -> Frame:
+    """What is a direct start's own in its frame, with the job's folder for temporary files in its place."""
+    tmpdir = launch.grant.tmpdir
+
+    def filled(text: str) -> str:
+        return text.replace(TMPDIR, tmpdir)
+
+    argvs = [[filled(argument) for argument in argv] for argv in command.argvs]
+    ready = {
+        "remove": command.products if launch.again else (),
+        "folders": command.folders,
+        "wait_for": command.wait_for,
+        "fill": command.fill,
+    }
+    return {
+        "argv": argvs[0],
+        "cwd": command.cwd,
+        "env": {
+            **launch.grant.env,
+            **launch.env,
+            **{name: filled(value) for name, value in command.env.items()},
+        },
+        "unset": command.unset,
+        **({"benchmark": argvs} if command.benchmark else {}),
+        **({"ready": {**ready, "wait_s": command.wait_s}} if any(ready.values()) else {}),
+    }
 
 
 def cold_command(launch: Launch) -> list[str]:
@@ -231,7 +263,7 @@ def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, ending: str
     if status == CAN_T_START and not tail and (why := _log_error(launch.log_path)):
         end, detail = End.NOT_STARTED, why
     if end is End.FAILED:
-        detail = log_tail.rule_failure(tail)
+        detail = "" if warm_start is WarmStart.DIRECT else log_tail.rule_failure(tail)  # its status is the rule's own
         if exceeded and launch.limits is Limits.ENFORCE:
             end, detail, warning = End(exceeded), frame["figures"], ""
         elif frame["oom_kills"] and (status in (-signal.SIGKILL, 137) or detail in KILLED):
@@ -251,4 +283,5 @@ def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, ending: str
         warning=warning,
         log_tail=tail,
         warm_start=warm_start,
+        benchmark=frame.get("benchmark", ""),
     )

@@ -138,7 +138,7 @@ class Hosts:
                     context.refused = str(refusal)
                     raise
                 except OSError as error:
-                    if level is WarmStart.OFF or self.stopped:
+                    if level in (WarmStart.OFF, WarmStart.DIRECT) or self.stopped:
                         raise
                     context.refused = str(error)
                     raise HostRefusedError(context.refused) from error
@@ -198,21 +198,24 @@ def _levels(launch: Launch) -> tuple[list[WarmStart], list[str]]:
 
     What a precommand sets up, or another interpreter has, a fork of this one has not.
     """
+    if launch.command is not None:
+        return [WarmStart.DIRECT], []
     levels = [WarmStart.WORKFLOW, WarmStart.IMPORT, WarmStart.OFF]
     levels = levels[levels.index(launch.warm_start) :]
+    reasons = [launch.colder_because] if launch.colder_because else []
     if launch.precommand:
         why = "a command has to run before it"
     elif launch.python not in (sys.executable, "python"):
         why = f"its interpreter is {launch.python}"
     else:
-        return levels, []
-    return levels[-1:], [why] if len(levels) > 1 else []
+        return levels, reasons
+    return levels[-1:], [*reasons, *([why] if len(levels) > 1 and why not in reasons else [])]
 
 
 def context_key(launch: Launch, level: WarmStart) -> ContextKey:
     """What two jobs must have in common to share a host."""
-    if level is WarmStart.OFF:
-        return (level,)
+    if level in (WarmStart.OFF, WarmStart.DIRECT):  # either is a command to that host
+        return (WarmStart.OFF,)
     variables = tuple(sorted(launch.env.items()))
     if level is WarmStart.IMPORT:
         return level, variables
@@ -220,8 +223,8 @@ def context_key(launch: Launch, level: WarmStart) -> ContextKey:
 
 
 def opening(launch: Launch, level: WarmStart) -> Frame | None:
-    """The first frame to a warm host; None for the cold one."""
-    if level is WarmStart.OFF:
+    """The first frame to a warm host; None for the one that starts commands."""
+    if level in (WarmStart.OFF, WarmStart.DIRECT):
         return None
     return {
         "op": "open",

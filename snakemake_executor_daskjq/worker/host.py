@@ -5,6 +5,9 @@ It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
     pilot -> host   start {id, argv, cwd, env, log, cpus, tmpdir, bounds}   stop {grace_s}   lease {until}
     host -> pilot   ready {pid}   started {id, pid}
                     ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb, exceeded, figures, oom_kills, ending}
+                          and {benchmark} where the job was measured
+
+Direct starts also have `unset`, `ready` (see `readiness`) and `benchmark` (see there) in their `start`.
 
 `warm` has a host that does not exec its children but runs Snakemake in them.
 
@@ -24,14 +27,16 @@ import selectors
 import signal
 import socket
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
 from . import processes
 from .frames import Decoder, Frame, FrameError, encode
 from .lease import GRACE_S, uptime_s
+from .readiness import make_ready
 from .scratch import remove_tree
 from .watch import FIRST_SAMPLE_S, KILL_AFTER_S, Bounds, OomKills, next_interval_s, usage
 
@@ -57,6 +62,7 @@ class Child:
     exceeded: str = ""
     figures: str = ""
     kill_at: float | None = None  # monotonic; set when it was told to end for what it exceeded
+    records: BinaryIO | None = None  # where a benchmark writes
 
 
 class Host:
@@ -149,22 +155,40 @@ class Host:
     def _start(self, frame: Frame) -> None:
         if self._deadline is not None or self._lease_is_over():
             return  # it ends, and the job with it; it may run elsewhere by now
+        records = self._records(frame)
         pid = os.fork()
         if pid == 0:
-            self._in_child(frame)
-        self._children[pid] = Child(frame["id"], pid, Bounds(*frame.get("bounds", ())), self._oom_count)
+            self._in_child(frame, records)
+        bounds = Bounds(*frame.get("bounds", ()))
+        self._children[pid] = Child(frame["id"], pid, bounds, self._oom_count, records=records)
         self._tmpdirs = os.path.dirname(frame["tmpdir"])
         if self._sample_at is None:
             self._sample_at = time.monotonic() + FIRST_SAMPLE_S
         self.send(op="started", id=frame["id"], pid=pid)
 
-    def _in_child(self, frame: Frame) -> NoReturn:
+    def _records(self, frame: Frame) -> BinaryIO | None:
+        """A file without a name for what a benchmarked job measures; None for other jobs."""
+        if "benchmark" not in frame:
+            return None
+        from . import benchmark  # noqa: F401 - once, so that no child has to import it
+
+        return tempfile.TemporaryFile()
+
+    def _in_child(self, frame: Frame, records: BinaryIO | None) -> NoReturn:
         """In the forked child: become the job."""
         try:
             for signum in (*HANDLED, *_IGNORED_BY_PYTHON):
                 signal.signal(signum, signal.SIG_DFL)
             enter_job(frame)
             environment = {**os.environ, **frame["env"], processes.JOB_VARIABLE: frame["id"]}
+            for name in frame.get("unset", ()):
+                environment.pop(name, None)
+            if "ready" in frame:
+                make_ready(**frame["ready"], tmpdir=frame["tmpdir"])
+            if records is not None:
+                from . import benchmark
+
+                benchmark.run(frame["benchmark"], environment, records)
             os.execvpe(frame["argv"][0], frame["argv"], environment)
         except BaseException as error:
             not_started(error)
@@ -193,6 +217,7 @@ class Host:
                     figures=child.figures,
                     oom_kills=self._oom_count - child.oom_kills,
                     ending=self._deadline is not None,
+                    **_benchmark(child),
                 )
             self._signal_strays(signal.SIGKILL, of_running_jobs=False)
 
@@ -210,7 +235,7 @@ class Host:
                 if now >= child.kill_at:
                     self._signal_tree(child, others, signal.SIGKILL)
                 continue
-            used = usage(child.pid, others, child.bounds.mem_mb)
+            used = usage(child.pid, others, child.bounds.mem_mb, child.bounds.own_mb)
             child.peak_mb = max(child.peak_mb, used.total_mb)
             if not child.exceeded and (found := child.bounds.exceeded(used.counted_mb, now - child.started)):
                 child.exceeded, child.figures = found
@@ -280,7 +305,7 @@ def _checked(frame: Frame) -> Frame:
     bounds = frame.get("bounds", [])
     if (
         not isinstance(bounds, list)
-        or len(bounds) > 4
+        or len(bounds) > 5
         or not all(isinstance(one, (*_NUMBER, NoneType)) for one in bounds)
     ):
         raise FrameError("bounds that are no numbers")
@@ -310,6 +335,15 @@ def not_started(error: BaseException) -> NoReturn:
     with contextlib.suppress(OSError):
         os.write(2, f"daskjq: the job could not be started: {error}\n".encode())
     os._exit(127)
+
+
+def _benchmark(child: Child) -> Frame:
+    """What a benchmarked job has measured."""
+    if child.records is None:
+        return {}
+    with child.records as records:
+        records.seek(0)
+        return {"benchmark": records.read().decode("ascii", "replace")}
 
 
 def _ended_children() -> Iterator[int]:

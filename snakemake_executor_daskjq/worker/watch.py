@@ -36,13 +36,15 @@ KILL_AFTER_S = 2.0
 class Bounds:
     """What a job may use; None for any amount. `kill`: it is ended where it uses more.
 
-    A job may go `slack_s` beyond its runtime, for its own Snakemake has to start and to end, too.
+    A job may go `slack_s` beyond its runtime, for its own Snakemake has to start and to end, too. Up to `own_mb`
+    of each Snakemake process of the job do not count.
     """
 
     mem_mb: float | None = None
     runtime_s: float | None = None
     slack_s: float = 0.0
     kill: bool = True
+    own_mb: float = SNAKEMAKE_MB
 
     def exceeded(self, used_mb: float, age_s: float) -> tuple[str, str] | None:
         """The limit that was passed (`out_of_memory` or `over_runtime`) and the figures, or None.
@@ -68,19 +70,19 @@ class Usage:
     counted_mb: float
 
 
-def usage(pid: int, others: Sequence[int], mem_mb: float | None) -> Usage:
+def usage(pid: int, others: Sequence[int], mem_mb: float | None, own_mb: float = SNAKEMAKE_MB) -> Usage:
     """What the job's own process `pid` and its `others` use, as exactly as `mem_mb` needs it."""
-    found = _usage((pid,), others, processes.resident_mb)
+    found = _usage((pid,), others, processes.resident_mb, own_mb)
     if mem_mb is not None and found.counted_mb > mem_mb:
         # The one that deploys sources before the job, and those of members of a group, are not the rule's either.
         own = (pid, *filter(processes.is_snakemake, others))
-        found = _usage(own, [other for other in others if other not in own], processes.proportional_mb)
+        found = _usage(own, [other for other in others if other not in own], processes.proportional_mb, own_mb)
     return found
 
 
-def _usage(own: Sequence[int], others: Sequence[int], measure: processes.Measure) -> Usage:
-    own_mb, others_mb = list(map(measure, own)), sum(map(measure, others))
-    return Usage(sum(own_mb) + others_mb, sum(max(0.0, mb - SNAKEMAKE_MB) for mb in own_mb) + others_mb)
+def _usage(own: Sequence[int], others: Sequence[int], measure: processes.Measure, own_mb: float) -> Usage:
+    owns_mb, others_mb = list(map(measure, own)), sum(map(measure, others))
+    return Usage(sum(owns_mb) + others_mb, sum(max(0.0, mb - own_mb) for mb in owns_mb) + others_mb)
 
 
 def next_interval_s(cost_s: float) -> float:

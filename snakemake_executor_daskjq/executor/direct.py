@@ -1,0 +1,261 @@
+"""Jobs that need no Snakemake where they run: the main process works out the command, a pilot executes it.
+
+Snakemake's local executor does the same for all but `run:`: the job is prepared and its rule's function called in the
+main process, which has evaluated input functions, params and resources once and rightly, and only the command is a
+process of its own. Here Snakemake's own code goes the same way up to the point where it would start that process.
+After the job, Snakemake itself does what it does for a local one: it checks and touches outputs, moves them out of a
+shadow folder, writes records.
+
+Covers `shell:`, `script:`, `notebook:` and `wrapper:`, with conda, containers, environment modules, benchmarks, shadow
+folders. Does not cover what has to happen where the job runs; `DirectStarts.command` then says why not.
+
+What this needs to know of Snakemake's insides is in `snakemake_internals`. Where these are not as expected, no job is
+started this way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from typing import TYPE_CHECKING, Any
+
+from snakemake_interface_executor_plugins.settings import DeploymentMethod, SharedFSUsage
+
+from ..errors import NotPreparedError
+from ..model.request import TMPDIR, Command
+from . import environment
+from .snakemake_internals import LocalRuns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from .job_arguments import JobArguments
+    from .snakemake_internals import Started
+
+
+class _Refused(Exception):
+    """The job has to start colder; the text says why."""
+
+
+class _PilotTmpdir(str):
+    """The value of `resources.tmpdir` in the main process: a text that the pilot replaces by the job's own folder.
+
+    In a pickle, which can't be changed later, it is what the job finds in its environment.
+    """
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str, ...]]:
+        return os.getenv, ("TMPDIR", "/tmp")
+
+
+class DirectStarts:
+    """Makes commands of jobs.
+
+    `at_start` are the variables that this process began with. `local`: pilots are on this machine, and see each file
+    as it does.
+    """
+
+    def __init__(self, workflow: Any, arguments: JobArguments, at_start: Mapping[str, str], *, local: bool) -> None:
+        self._workflow = workflow
+        self._arguments = arguments
+        self._at_start = at_start
+        self._local = local
+        self._files: dict[str, list[str]] = {}  # by the job's key: what is removed once it has ended
+        self._reasons: dict[str, str] = {}  # by the rule
+        self._unexpected = ""
+        try:
+            self._runs = LocalRuns(workflow)
+        except (ImportError, AttributeError, TypeError) as error:
+            self._unexpected = f"this Snakemake is not as expected: {error}"
+
+    def command(self, job: Any, key: str) -> Command | str:
+        """What to execute for a job, which is prepared then; or why it has to start colder.
+
+        Raises
+        ------
+        NotPreparedError : where the job can't run at all.
+        """
+        if why := self._unexpected or self._why_not(job):
+            return why
+        try:
+            resources = self._resources(job)
+            values = self._prepared(job, resources)
+            captured = self._captured(job, values)
+        except _Refused as refusal:
+            _forget_shadow(job)
+            return str(refusal)
+        return self._command(job, key, captured, values)
+
+    def ended(self, key: str) -> None:
+        """Remove what was written for a job."""
+        for path in self._files.pop(key, ()):
+            with contextlib.suppress(OSError):
+                shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+    def close(self) -> None:
+        """Remove what was written for jobs that nobody hears of any more."""
+        for key in list(self._files):
+            self.ended(key)
+
+    def write_benchmark(self, job: Any, records: str) -> None:
+        """Write a job's benchmark file from what was measured on the pilot (JSON), as Snakemake does."""
+        extended = self._workflow.output_settings.benchmark_extended
+        self._runs.write_benchmark(job, json.loads(records), extended=extended)
+
+    # -- whether ------------------------------------------------------------------------------------------
+
+    def _why_not(self, job: Any) -> str:
+        if job.is_group():
+            return "it is a group of jobs"
+        return self._rules_reason(job.rule) or self._files_reason(job)
+
+    def _rules_reason(self, rule: Any) -> str:
+        if rule.name not in self._reasons:
+            self._reasons[rule.name] = self._find_rules_reason(rule)
+        return self._reasons[rule.name]
+
+    def _find_rules_reason(self, rule: Any) -> str:
+        """Why no job of the rule is started directly, or ""."""
+        workflow = self._workflow
+        kind = next((kind for kind in ("shell", "script", "notebook", "wrapper") if getattr(rule, f"is_{kind}")), "")
+        deployment = workflow.deployment_settings.deployment_method
+        if self._arguments.precommand:
+            return "a command has to run before it"
+        if not self._arguments.common_workdir or not self._arguments.shares(SharedFSUsage.INPUT_OUTPUT):
+            return "files are not shared with its pilot"
+        if rule.is_handover:
+            return "its rule hands over to another system (handover)"
+        if not kind:
+            return "its rule is Python code (run:)" if not rule.is_cwl else "its rule has cwl:"
+        if kind != "shell" and not self._arguments.shares(SharedFSUsage.SOURCES):
+            return "sources are not shared with its pilot"
+        if rule.shadow_depth and kind != "shell":
+            return f"its rule has both {kind}: and shadow:"
+        if rule.shadow_depth == "copy-minimal":
+            return "its inputs are copied (shadow: copy-minimal)"
+        if rule.shadow_depth and workflow.execution_settings.shadow_prefix:
+            return "its shadow folder may be its pilot's own (--shadow-prefix)"
+        if kind == "notebook" and (rule.benchmark or workflow.execution_settings.edit_notebook):
+            return "its notebook is benchmarked or edited"
+        if rule.cache and workflow.workflow_settings.cache is not None:
+            return "its outputs may be in the cache (--cache)"
+        deployed = DeploymentMethod.CONDA in deployment and rule.conda_env is not None
+        if deployed and not self._arguments.shares(SharedFSUsage.SOFTWARE_DEPLOYMENT):
+            return "its software is deployed where it runs"
+        if rule.shadow_depth and DeploymentMethod.APPTAINER in deployment and rule.container_img:
+            return "it has both a container and a shadow folder"
+        return ""
+
+    def _files_reason(self, job: Any) -> str:
+        if any(file.is_storage for file in (*job.output, *job.log, *((job.benchmark,) if job.benchmark else ()))):
+            return "its outputs go to storage"
+        if any(file.is_storage for file in job.input) and not self._arguments.shares(
+            SharedFSUsage.STORAGE_LOCAL_COPIES
+        ):
+            return "its inputs come from storage"
+        if job.pipe_or_service_output:
+            return "it has a pipe or a service"
+        return ""
+
+    # -- the command --------------------------------------------------------------------------------------
+
+    def _resources(self, job: Any) -> Any:
+        """The job's resources with its folder for temporary files, which Snakemake leaves open in a remote run."""
+        values = dict(job.resources.items())
+        if "tmpdir" in values:
+            stated = job.rule.resources["tmpdir"]
+            if getattr(stated, "raw", None) == "system_tmpdir":
+                values["tmpdir"] = _PilotTmpdir(TMPDIR)
+            elif self._local or not stated.is_evaluable():
+                found = job.rule.expand_resources(job.wildcards_dict, job.input, job.attempt)
+                values["tmpdir"] = found.get("tmpdir")
+            else:
+                raise _Refused("its tmpdir is worked out where it runs")
+        return type(job.resources)(fromdict=values)
+
+    def _prepared(self, job: Any, resources: Any) -> dict[str, Any]:
+        """Prepare the job; what its rule's function is called with."""
+        stated = job.resources
+        try:
+            # The folder for temporary files is the pilot's business.
+            plain = {name: value for name, value in resources.items() if name != "tmpdir"}
+            job._resources = type(stated)(fromdict=plain)
+            values = self._runs.prepare(job)
+            job._resources = resources
+            if any(_holds(value, "<TBD>") for value in job.params):  # worked out before the folder was known
+                job._params = None
+                values["params"] = job.params
+                job._params = None
+        except Exception as error:
+            raise NotPreparedError(str(error) or type(error).__name__) from error
+        finally:
+            job._resources = stated
+        return {**values, "resources": resources}
+
+    def _captured(self, job: Any, values: dict[str, Any]) -> list[Started]:
+        """One process, or one for each repetition of a benchmark."""
+        iterations = range(values["benchmark_repeats"]) if values["benchmark"] else (None,)
+        captured = []
+        for iteration in iterations:
+            try:
+                started = self._runs.capture(job, {**values, "bench_iteration": iteration})
+            except Exception as error:
+                # The job's own Snakemake will find the same, and tells it where it tells such things.
+                raise _Refused(f"its command could not be worked out: {type(error).__name__}") from error
+            if started is None:
+                raise _Refused("its rule starts no process")
+            captured.append(started)
+        return captured
+
+    def _command(self, job: Any, key: str, captured: list[Started], values: dict[str, Any]) -> Command:
+        first, tmpdir = captured[0], values["resources"].get("tmpdir")
+        self._files[key] = [path for one in captured for path in one.to_remove]
+        scripts = [path for one in captured for path in one.scripts]
+        fill = tuple(path for path in scripts if _is_to_be_filled(path))
+        always = environment.THREADS + (environment.FOLDERS if tmpdir else ())
+        env, unset = environment.changes(first.environment, self._at_start, always)
+        products = [*job.output, *job.log]
+        waits: tuple[str, ...] = ()
+        folders: set[str] = set()
+        if not self._local:
+            waits = tuple(dict.fromkeys([*map(str, job.get_wait_for_files()), *scripts]))
+            made = [*products, *([job.benchmark] if job.benchmark else ())]
+            folders = {os.path.dirname(path) for path in made} | ({str(tmpdir)} if tmpdir != TMPDIR else set())
+        return Command(
+            argvs=tuple(tuple(one.argv) for one in captured),
+            cwd=os.path.abspath(job.shadow_dir or os.curdir),
+            env=env,
+            unset=unset,
+            products=tuple(str(path) for path in products if not path.flags.get("update")),
+            folders=tuple(sorted(folders - {"", "None"})),
+            wait_for=waits,
+            wait_s=float(self._workflow.execution_settings.latency_wait) if waits else 0.0,
+            fill=fill,
+            benchmark=bool(values["benchmark"]),
+        )
+
+
+def _is_to_be_filled(script: str) -> bool:
+    """Whether a script names the job's folder for temporary files, so that its pilot has to put it in."""
+    with open(script, "rb") as file:
+        text = file.read()
+    if TMPDIR.encode() not in text:
+        return False
+    if b"pickle.loads(" in text:  # its texts have lengths
+        raise _Refused("its params hold the folder for temporary files")
+    return True
+
+
+def _forget_shadow(job: Any) -> None:
+    """The job's own Snakemake makes a shadow folder of its own."""
+    if job.shadow_dir:
+        shutil.rmtree(job.shadow_dir, ignore_errors=True)
+        job.shadow_dir = None
+
+
+def _holds(value: object, text: str) -> bool:
+    """Whether a parameter has this text in it, as far as it is plain."""
+    if isinstance(value, str):
+        return text in value
+    return isinstance(value, list | tuple | set) and any(isinstance(one, str) and text in one for one in value)

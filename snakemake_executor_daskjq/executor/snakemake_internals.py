@@ -1,0 +1,173 @@
+"""All that the executor knows of Snakemake beyond its interface, written for 9.6 to 9.27; checked before the first job.
+
+A job's command is worked out by Snakemake's own code: its local executor prepares the job, and the function of the
+job's rule is called up to the point where `snakemake.shell` starts a process. That process is not started but told
+(`capture`). Standing in for a few names of Snakemake's modules does this, in the calling thread only: local rules run
+in other threads at the same time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import os
+import subprocess
+import tempfile
+import threading
+import types
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..model.request import TMPDIR
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(slots=True)
+class Started:
+    """The process that Snakemake would have started.
+
+    Attributes
+    ----------
+    argv, environment : as `execve` gets them.
+    scripts : files that Snakemake wrote for it, and removes after it.
+    to_remove : what is to be removed after it: these files, or their folders.
+    """
+
+    argv: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+    scripts: list[str] = field(default_factory=list)
+    to_remove: list[str] = field(default_factory=list)
+
+
+class _WouldStart(BaseException):
+    """Leaves Snakemake's code where it would start the process. Not an Exception: Snakemake handles those."""
+
+
+class LocalRuns:
+    """What Snakemake's local executor would run for a job.
+
+    Raises ImportError, AttributeError or TypeError where Snakemake is not as expected.
+    """
+
+    def __init__(self, workflow: Any) -> None:
+        from snakemake.executors import local
+
+        self._executor = workflow.scheduler._local_executor
+        self._prepare = self._executor.job_args_and_prepare
+        self._names = list(inspect.signature(local.run_wrapper).parameters)
+        self._wanted: dict[str, tuple[str, ...]] = {}  # by the rule: the parameters of its function
+        self._capturing = threading.local()
+        self._answers: dict[tuple[str, str | None], tuple[int, str]] = {}
+        self._step_in()
+
+    def prepare(self, job: Any) -> dict[str, Any]:
+        """Prepare a job as for a local run; returns the arguments of `run_wrapper` by their names."""
+        return dict(zip(self._names, self._prepare(job), strict=True))
+
+    def capture(self, job: Any, values: Mapping[str, Any]) -> Started | None:
+        """The process that the function of the job's rule starts; None where it starts none."""
+        rule = job.rule
+        if rule.name not in self._wanted:
+            parameters = inspect.signature(rule.run_func).parameters.values()
+            self._wanted[rule.name] = tuple(one.name for one in parameters if one.default is one.empty)
+        own = {"rule": rule.name, "is_shell": rule.shellcmd is not None, "bench_record": None, "shadow_dir": None}
+        arguments = {**values, **own}
+        started = self._capturing.started = Started()
+        try:
+            rule.run_func(**{name: arguments[name] for name in self._wanted[rule.name]})
+        except _WouldStart:
+            return started
+        finally:
+            self._capturing.started = None
+        return None
+
+    def write_benchmark(self, job: Any, records: list[dict[str, Any]], *, extended: bool) -> None:
+        """As `run_wrapper` writes a benchmark file, from the fields of `BenchmarkRecord`s."""
+        from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
+
+        filled = []
+        for fields in records:
+            record = BenchmarkRecord()
+            vars(record).update(fields)
+            record.jobid, record.rule_name, record.wildcards = job.jobid, job.rule.name, job.wildcards
+            record.params, record.resources, record.threads = job.params, job.resources, job.threads
+            record.input = job.input._plainstrings()
+            filled.append(record)
+        write_benchmark_records(filled, str(job.benchmark), extended)
+
+    # -- standing in --------------------------------------------------------------------------------------
+
+    def _started(self) -> Started | None:
+        """What this thread captures, None where it does not."""
+        return getattr(self._capturing, "started", None)
+
+    def _step_in(self) -> None:
+        import snakemake.notebook
+        import snakemake.script
+
+        shell: Any = importlib.import_module("snakemake.shell")  # `snakemake.shell` is the class, too
+        stand_in(shell, "sp", Popen=self._popen)
+        stand_in(shell, "tempfile", mkdtemp=self._mkdtemp)
+        stand_in(snakemake.script, "os", remove=self._remove)
+        stand_in(snakemake.notebook, "tempfile", TemporaryDirectory=self._temporary_directory)
+
+    def _popen(self, command: Any, **options: Any) -> Any:
+        started = self._started()
+        if started is None:
+            return subprocess.Popen(command, **options)
+        if options["stdout"] == subprocess.PIPE:
+            return self._answer(command, options)
+        executable = str(options.get("executable") or "/bin/sh")
+        started.argv = [executable, "-c", command]
+        started.environment = options["env"]
+        raise _WouldStart
+
+    def _answer(self, command: str, options: dict[str, Any]) -> Any:
+        """What Snakemake asks of a rule's environment, such as the version of its Python; once for all jobs."""
+        executable = options.get("executable")
+        if (command, executable) not in self._answers:
+            environment = {name: value.replace(TMPDIR, tempfile.gettempdir()) for name, value in options["env"].items()}
+            result = subprocess.run(
+                command, shell=True, stdout=subprocess.PIPE, text=True, executable=executable, env=environment
+            )
+            self._answers[command, executable] = result.returncode, result.stdout
+        status, output = self._answers[command, executable]
+        return types.SimpleNamespace(stdout=io.StringIO(output), wait=lambda: status, pid=0)
+
+    def _mkdtemp(self, **options: Any) -> str:
+        """The folder of a command that is too long for an argument."""
+        folder = str(tempfile.mkdtemp(**options))
+        if started := self._started():
+            started.to_remove.append(os.path.abspath(folder))
+            started.scripts.append(os.path.join(os.path.abspath(folder), "script.sh"))
+        return folder
+
+    def _remove(self, path: str) -> None:
+        """A script is removed when its process has ended."""
+        if started := self._started():
+            started.to_remove.append(os.path.abspath(path))
+            started.scripts.append(os.path.abspath(path))
+        else:
+            os.remove(path)
+
+    def _temporary_directory(self, *arguments: Any, **options: Any) -> Any:
+        """The folder of a notebook while it is executed: the job's own."""
+        return contextlib.nullcontext(TMPDIR) if self._started() else tempfile.TemporaryDirectory(*arguments, **options)
+
+
+def stand_in(module: Any, name: str, **changed: Callable[..., Any]) -> None:
+    """Give `module` its own copy of the module that it calls `name`, with some functions replaced.
+
+    Raises AttributeError where it does not know such a module, or that one has no such function.
+    """
+    original = getattr(module, name)
+    copy = types.ModuleType(original.__name__)
+    vars(copy).update(vars(original))
+    for function, replacement in changed.items():
+        getattr(original, function)
+        setattr(copy, function, replacement)
+    setattr(module, name, copy)

@@ -1,0 +1,65 @@
+"""What has to be so on a pilot's machine before a direct start's command is executed.
+
+The main process has prepared the job. On another machine its view of a shared file system may be ahead of ours, an
+earlier try may have left something, and the job's folder for temporary files is known here only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+from ..model.request import TMPDIR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+LOOK_EVERY_S = 0.2
+SHOWN_FILES = 10
+
+
+def make_ready(
+    remove: Iterable[str],
+    folders: Iterable[str],
+    wait_for: Sequence[str],
+    wait_s: float,
+    fill: Iterable[str],
+    tmpdir: str,
+) -> None:
+    """Remove what an earlier try made, make `folders`, await files, and put `tmpdir` into those of `fill`.
+
+    Raises OSError, TimeoutError among them where files are not there after `wait_s` seconds.
+    """
+    for path in remove:
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
+    for folder in folders:
+        os.makedirs(folder, exist_ok=True)
+    _await(wait_for, wait_s)
+    for path in fill:
+        with open(path, "r+b") as file:
+            text = file.read().replace(TMPDIR.encode(), os.fsencode(tmpdir))
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+
+
+def _await(paths: Sequence[str], wait_s: float) -> None:
+    until = time.monotonic() + wait_s
+    while missing := [path for path in paths if not os.path.lexists(path)]:
+        if time.monotonic() >= until:
+            more = f" and {len(missing) - SHOWN_FILES} more" if len(missing) > SHOWN_FILES else ""
+            raise TimeoutError(
+                f"these files are not seen here after {wait_s:g} seconds (--latency-wait): "
+                f"{', '.join(missing[:SHOWN_FILES])}{more}"
+            )
+        for folder in {os.path.dirname(path) for path in missing}:
+            with contextlib.suppress(OSError):
+                os.listdir(folder or os.curdir)  # has a network file system look again
+        time.sleep(LOOK_EVERY_S)
