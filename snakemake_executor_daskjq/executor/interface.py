@@ -313,7 +313,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             limits=self._config.limits,
         )
         if self._direct is not None:
-            command = self._direct.command(job, request.key)
+            fewer = request.amounts["cores"] if "cores" in request.beyond else None
+            command = self._direct.command(job, request.key, fewer)
             if isinstance(command, Command):
                 return replace(launch, command=command)
             launch = replace(launch, warm_start=WarmStart.WORKFLOW, colder_because=command)
