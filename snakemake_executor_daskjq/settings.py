@@ -41,7 +41,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metavar="FILE",
     )
     cores: Optional[int] = _option(
-        "Cores of one pilot. Default on the local system: what --cores, the CPU affinity and the cgroup allow.",
+        "Cores of one pilot. Default on the local system: --cores, else what the CPU affinity and the cgroup allow.",
         metavar="N",
     )
     memory: Optional[str] = _option(

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
 from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
 
-from . import quoting
-
 if TYPE_CHECKING:
     from snakemake_interface_executor_plugins.executors.real import RealExecutor
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
@@ -76,6 +74,8 @@ class JobArguments:
     @functools.cached_property
     def common(self) -> tuple[str, ...]:
         """Arguments that all jobs of the run share."""
+        from . import quoting  # only a run needs it, and every start imports this module
+
         factory = self._workflow.spawned_job_args_factory
         with quoting.exact():
             general = factory.general_args(executor_common_settings=self._executor.common_settings)
@@ -107,6 +107,8 @@ class JobArguments:
     def precommand(self) -> str:
         if self.common_workdir:  # what could be deployed is there, and in use
             return self._workflow.remote_execution_settings.precommand or ""
+        from . import quoting
+
         factory = self._workflow.spawned_job_args_factory
         with quoting.exact():
             return str(
