@@ -30,6 +30,21 @@ class SettingError(DaskjqError):
         return f"{place}: found {self.found!r}, allowed is {self.allowed}."
 
 
+class PlaceError(DaskjqError):
+    """A folder that a run needs has a path that can't be used."""
+
+    def __init__(self, what: str, path: str) -> None:
+        super().__init__(what, path)
+        self.what = what
+        self.path = path
+
+    def __str__(self) -> str:
+        return (
+            f"The path of the {self.what} has a newline or another control character in it: {self.path!r}. "
+            "Rename the folder, or run the workflow elsewhere: pilots can't be started there."
+        )
+
+
 def shown(resource: str, amount: int) -> str:
     """An amount in the words that users ask with.
 
@@ -67,11 +82,11 @@ class InfeasibleRequestError(DaskjqError):
         return (
             f"Rule {self.rule} asks for {shown(self.resource, self.amount)}, but the largest pilot{of} offers "
             f"{offer}. Lower the rule's request (--set-resources, --set-threads), or "
-            f"start larger pilots ({_remedy(self.resource)})."
+            f"start larger pilots ({remedy(self.resource)})."
         )
 
 
-def _remedy(resource: str) -> str:
+def remedy(resource: str) -> str:
     flags = {
         "cores": "--daskjq-cores",
         "mem_mb": "--daskjq-memory",

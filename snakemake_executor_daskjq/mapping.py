@@ -24,7 +24,7 @@ from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from .errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError, shown
+from .errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError, remedy, shown
 from .model.request import Request
 
 if TYPE_CHECKING:
@@ -106,12 +106,55 @@ def request_of(
     opened = open_pools(rule, resources, pools, members)
     usable = [pool for pool in pools if opened is None or pool.name in opened]
     wanted = amounts(resources, {name for pool in pools for name in pool.others} - {"gpu"})
+    beyond: Amounts = {}
     if all(pool.system == "local" for pool in usable):
-        # As with Snakemake's own local execution: a rule may name more threads than there are.
-        wanted["cores"] = min(wanted["cores"], max(pool.amounts["cores"] for pool in usable))
-    request = Request(key, job_id, rule, attempt, wanted, runtime_s(resources), opened, priority)
+        wanted, beyond = all_there_is(wanted, usable)
+    request = Request(key, job_id, rule, attempt, wanted, runtime_s(resources), opened, priority, beyond)
     check_feasible(request, pools)
     return request
+
+
+def all_there_is(wanted: Amounts, pools: Iterable[Pool]) -> tuple[Amounts, Amounts]:
+    """What a job holds of this machine, and what it asks for beyond that.
+
+    Snakemake's own local execution refuses nothing, so neither do we: what is more than a pilot has is all of it, of
+    the pool that comes closest.
+
+    >>> from snakemake_executor_daskjq.model.pool import Pool
+    >>> all_there_is({"cores": 1, "mem_mb": 64000, "gpu_percent": 100}, [Pool("local", "local", cores=2, mem_mb=8000)])
+    ({'cores': 1, 'mem_mb': 8000}, {'mem_mb': 64000, 'gpu_percent': 100})
+    """
+
+    def shortfalls(pool: Pool) -> list[float]:
+        return [1 - _offer(pool, name) / amount for name, amount in wanted.items() if amount > _offer(pool, name)]
+
+    closest = min(pools, key=lambda pool: (len(shortfalls(pool)), sum(shortfalls(pool))))
+    held = {name: min(amount, _offer(closest, name)) for name, amount in wanted.items()}
+    beyond = {name: amount for name, amount in wanted.items() if amount > held[name]}
+    return {name: amount for name, amount in held.items() if amount}, beyond
+
+
+def beyond_this_machine(request: Request) -> dict[str, str]:
+    """What to tell of a request that asks for more than this machine has, by resource.
+
+    Not of threads: Snakemake scales them down without a word, too.
+
+    >>> request = Request("a", 1, "a", 1, {"cores": 1, "mem_mb": 8000}, beyond={"mem_mb": 64000, "gpu_percent": 100})
+    >>> for words in beyond_this_machine(request).values():
+    ...     print(words)
+    rule a asks for mem_mb=64000, this machine's pilot has 8000: the job gets all of it
+    rule a asks for gpu=1, this machine's pilot declares none (--daskjq-gpus): the job runs without
+    """
+    told = {}
+    for name, amount in request.beyond.items():
+        if name == "cores":
+            continue
+        asks = f"rule {request.rule} asks for {shown(name, amount)}, this machine's pilot"
+        if held := request.amounts.get(name):
+            told[name] = f"{asks} has {shown(name, held).partition('=')[2]}: the job gets all of it"
+        else:
+            told[name] = f"{asks} declares none ({remedy(name)}): the job runs without"
+    return told
 
 
 def open_pools(
@@ -134,6 +177,8 @@ def open_pools(
     pools = tuple(pools)
     pin = resources.get("daskjq_pool")
     named = [pool for pool in pools if pool.name == str(pin)] if pin else list(pools)
+    if not named and is_this_machine(pools):
+        named = list(pools)  # the workflow was written for a cluster, and this machine is all there is
     if not named:
         raise UnknownPoolError(rule, str(pin), tuple(pool.name for pool in pools))
     reasons = {pool.name: closed(members or [rule], resources, pool) for pool in named}
@@ -143,6 +188,11 @@ def open_pools(
     for label in LABELS:
         admitted = [pool for pool in admitted if _offers(pool, label, resources.get(label))] or admitted
     return tuple(pool.name for pool in admitted) if len(admitted) < len(pools) else None
+
+
+def is_this_machine(pools: Iterable[Pool]) -> bool:
+    """True if there is only the local system's own pool, and the user has named none."""
+    return [(pool.system, pool.name) for pool in pools] == [("local", "local")]
 
 
 def closed(rules: Collection[str], resources: Mapping[str, object], pool: Pool) -> str:

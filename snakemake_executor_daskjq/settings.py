@@ -14,7 +14,7 @@ from typing import Any, Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
-from .errors import SettingError
+from .errors import PlaceError, SettingError
 from .model.pool import Pool
 from .model.request import Limits, WarmStart
 
@@ -41,7 +41,7 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metavar="FILE",
     )
     cores: Optional[int] = _option(
-        "Cores of one pilot. Default on the local system: what --cores, the CPU affinity and the cgroup allow.",
+        "Cores of one pilot. Default on the local system: --cores, else what the CPU affinity and the cgroup allow.",
         metavar="N",
     )
     memory: Optional[str] = _option(
@@ -151,6 +151,9 @@ class Config:
         return self.scheduler is None and all(pool.system == "local" for pool in self.pools)
 
 
+NO_BLANKS = ("pbs", "moab", "sge", "lsf")
+"""Systems whose job scripts can't name a log file with a blank in its path: directives are split at blanks."""
+
 SHORTEST_LEASE_S = 10.0
 """Several heartbeats, and the time that ending jobs takes."""
 
@@ -182,6 +185,26 @@ def configure(settings: ExecutorSettings) -> Config:
         lease_s=_lease("lease", settings.lease),
         scheduler=settings.scheduler,
     )
+
+
+def check_places(cwd: Path, config: Config) -> None:
+    """Refuse folders whose names no pilot could be started with; a run would fail late, and say something else.
+
+    Raises
+    ------
+    PlaceError : for a path with a control character (a newline): OpenSSL, job scripts and listings of files take
+        none.
+    SettingError : for a log folder with a blank where a job script can't name it.
+    """
+    for what, path in (("working directory", cwd), ("log folder", config.log_folder)):
+        if any(ord(character) < 32 or ord(character) == 127 for character in str(path)):
+            raise PlaceError(what, str(path))
+    absolute = cwd / config.log_folder
+    # Job scripts name what lies below the working directory from there.
+    named = absolute.relative_to(cwd) if absolute.is_relative_to(cwd) else absolute
+    systems = [pool.system for pool in config.pools if pool.system in NO_BLANKS]
+    if systems and any(character.isspace() for character in str(named)):
+        raise SettingError("log_folder", str(config.log_folder), f"a path without blanks with the system {systems[0]}")
 
 
 def _pools(settings: ExecutorSettings) -> tuple[Pool, ...]:

@@ -101,20 +101,48 @@ class Dispatcher(Generic[Fleet]):
             request = self._with_memory(asked)
             self._jobs[request.key] = Job(request, launch)
             self._ready.push(request, now)
-            if request.attempt == 1:
-                self._estimates.submitted(request.rule)
-            self._journal.write(
-                events.JobSubmitted(
-                    key=request.key,
-                    job_id=request.job_id,
-                    rule=request.rule,
-                    attempt=request.attempt,
-                    amounts=request.amounts,
-                    runtime_s=request.runtime_s,
-                    pools=request.pools,
-                )
-            )
+            self._note_submitted(request)
         self.want_round()
+
+    def unstarted(self, request: Request, why: str) -> None:
+        """Note a job that ends before it gets here: nothing of it is to come any more, and the journal has it."""
+        self._note_submitted(request)
+        self._note_end(request, "", Outcome(End.NOT_STARTED, detail=why), retry=False)
+        self.want_round()
+
+    def _note_submitted(self, request: Request) -> None:
+        if request.attempt == 1:
+            self._estimates.submitted(request.rule)
+        self._journal.write(
+            events.JobSubmitted(
+                key=request.key,
+                job_id=request.job_id,
+                rule=request.rule,
+                attempt=request.attempt,
+                amounts=request.amounts,
+                runtime_s=request.runtime_s,
+                pools=request.pools,
+            )
+        )
+
+    def _note_end(self, request: Request, pilot: str, outcome: Outcome, *, retry: bool) -> None:
+        self._journal.write(
+            events.JobEnded(
+                key=request.key,
+                pilot=pilot,
+                end=outcome.end,
+                reported=not retry,
+                exit_status=outcome.exit_status,
+                signal_number=outcome.signal_number,
+                started_at=outcome.started_at,
+                ended_at=outcome.ended_at,
+                cpu_s=outcome.cpu_s,
+                peak_mem_mb=outcome.peak_mem_mb,
+                detail=outcome.detail,
+                warm_start=outcome.warm_start,
+                colder_because=outcome.colder_because,
+            )
+        )
 
     def _with_memory(self, request: Request) -> Request:
         """A job that states no memory gets what its rule has needed in earlier runs set aside.
@@ -212,23 +240,7 @@ class Dispatcher(Generic[Fleet]):
             await self._lost(job, pilot, outcome)
         self.roster.job_left(pilot)
         retry = outcome.end is End.LOST and not job.losses.given_up
-        self._journal.write(
-            events.JobEnded(
-                key=request.key,
-                pilot=pilot.name,
-                end=outcome.end,
-                reported=not retry,
-                exit_status=outcome.exit_status,
-                signal_number=outcome.signal_number,
-                started_at=outcome.started_at,
-                ended_at=outcome.ended_at,
-                cpu_s=outcome.cpu_s,
-                peak_mem_mb=outcome.peak_mem_mb,
-                detail=outcome.detail,
-                warm_start=outcome.warm_start,
-                colder_because=outcome.colder_because,
-            )
-        )
+        self._note_end(request, pilot.name, outcome, retry=retry)
         self._summary.started(request.rule, outcome.warm_start, outcome.colder_because)
         self._summary.used(request.amounts["cores"] * pilot.pool.nodes * outcome.wall_s)
         if retry:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import shutil
 from typing import TYPE_CHECKING, Any, Protocol
 
 import dask.config
@@ -92,11 +93,15 @@ class Fleet:
         self._client: Any = None
         self._security: RunSecurity | None = None
         self._log: DaskLog | None = None
+        # The scheduler's, which would leave a folder in the user's TMPDIR. It is this run's alone, so nobody has to
+        # lock it: a shared file system may not be able to.
+        self._scratch = folder.path.absolute() / "dask"
 
     async def start(self) -> None:
         """Start scheduler and client. Raises ClusterStartError."""
         self._log = DaskLog(self._folder.dask_log)
         dask.config.set(DASK_CONFIG)
+        dask.config.set({"temporary-directory": str(self._scratch), "distributed.worker.use-file-locking": False})
         dask.config.set({"distributed.scheduler.worker-ttl": f"{TTL_LEASES * self._config.lease_s}s"})
         if self._config.dashboard_address is None:
             dask.config.set({"distributed.scheduler.http.routes": []})  # the port is open, but answers nothing
@@ -186,6 +191,7 @@ class Fleet:
     async def stop(self, grace_s: float | None) -> None:
         """End everything. With `grace_s`, running jobs are ended first (TERM, KILL after `grace_s`)."""
         async with contextlib.AsyncExitStack() as parts:  # each of them, whatever becomes of the others
+            parts.callback(shutil.rmtree, self._scratch, ignore_errors=True)
             if self._log is not None:
                 parts.callback(self._log.close)
             if self._security is not None:

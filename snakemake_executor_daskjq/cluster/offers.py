@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 def complete(pools: Iterable[Pool], cores_limit: int | None) -> tuple[Pool, ...]:
     """`pools` with their cores, memory and walltime known.
 
-    `cores_limit` is Snakemake's `--cores`, or None; it holds for this machine only. On Slurm, a pool of which
+    `cores_limit` is Snakemake's `--cores`, or None; it holds for this machine only. Where this machine is all there
+    is, it is what a pilot has, as with Snakemake's own local execution, be that more or less than the machine has;
+    beside a batch system it is about the whole run. On Slurm, a pool of which
     neither cores nor memory are known has its partition's (`slurm.shapes`); one that is not named either, such as
     that of `--daskjq-system slurm` alone, becomes as many pools as the partitions call for.
 
@@ -40,11 +42,15 @@ def complete(pools: Iterable[Pool], cores_limit: int | None) -> tuple[Pool, ...]
     DiscoveryError : if Slurm can't tell them either.
     """
     completed: list[Pool] = []
+    pools = tuple(pools)
     for pool in pools:
         if pool.system == "local":
             cores = min(filter(None, (cpu_count(), allocation.cores(os.environ), cores_limit)))
+            if cores_limit and all(pool.system == "local" for pool in pools):
+                cores = cores_limit
             mem_mb = min(filter(None, (memory_limit() // 10**6, allocation.mem_mb(os.environ))))
-            completed.append(replace(pool, cores=pool.cores or cores, mem_mb=pool.mem_mb or mem_mb))
+            # No walltime: this machine takes nothing back, and nothing is refused for it.
+            completed.append(replace(pool, cores=pool.cores or cores, mem_mb=pool.mem_mb or mem_mb, walltime_s=None))
             continue
         configured = _configured(pool)
         if pool.system == "slurm" and not any((pool.cores, pool.mem_mb, configured["cores"], configured["memory"])):

@@ -73,6 +73,10 @@ class ClusterService:
         """Hand over a batch of jobs; returns at once."""
         self._call(lambda: self._dispatcher.submit(jobs))
 
+    def unstarted(self, request: Request, why: str) -> None:
+        """Note a job that fails before it could be submitted."""
+        self._call(lambda: self._dispatcher.unstarted(request, why))
+
     def reported(self, key: str, *, success: bool) -> None:
         """Note that Snakemake hears of a job's end now."""
         self.journal.write(events.JobReported(key=key, success=success))

@@ -76,8 +76,10 @@ class DirectStarts:
         except (ImportError, AttributeError, TypeError) as error:
             self._unexpected = f"this Snakemake is not as expected: {error}"
 
-    def command(self, job: Any, key: str) -> Command | str:
+    def command(self, job: Any, key: str, cores: int | None = None) -> Command | str:
         """What to execute for a job, which is prepared then; or why it has to start colder.
+
+        `cores` is what it gets where its rule names more threads.
 
         Raises
         ------
@@ -86,7 +88,7 @@ class DirectStarts:
         if why := self._unexpected or self._why_not(job):
             return why
         try:
-            resources = self._resources(job)
+            resources = self._resources(job, cores)
             values = self._prepared(job, resources)
             captured = self._captured(job, values)
             return self._command(job, key, captured, values)
@@ -168,9 +170,11 @@ class DirectStarts:
 
     # -- the command --------------------------------------------------------------------------------------
 
-    def _resources(self, job: Any) -> Any:
+    def _resources(self, job: Any, cores: int | None) -> Any:
         """The job's resources with its folder for temporary files, which Snakemake leaves open in a remote run."""
         values = dict(job.resources.items())
+        if cores is not None:
+            values["_cores"] = cores
         if "tmpdir" in values:
             stated = job.rule.resources["tmpdir"]
             if getattr(stated, "raw", None) == "system_tmpdir":

@@ -13,6 +13,7 @@ import queue
 import sys
 import threading
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snakemake_interface_common.exceptions import WorkflowError
@@ -25,7 +26,7 @@ from ..errors import DaskjqError, NotPreparedError, shown
 from ..journal import RunFolder
 from ..model.outcome import End, Outcome
 from ..model.request import Command, Launch, Request, WarmStart
-from ..settings import ExecutorSettings, configure
+from ..settings import ExecutorSettings, check_places, configure
 from ..signals import RunSignals
 from ..text import printable
 from .environment import AT_START
@@ -70,6 +71,7 @@ class _Unprepared:
     """A job that fails before it is submitted, on its way to Snakemake."""
 
     info: SubmittedJobInfo
+    request: Request
     why: str
 
 
@@ -79,6 +81,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def __post_init__(self) -> None:
         try:
             self._config = configure(self.executor_settings or ExecutorSettings())
+            check_places(Path.cwd(), self._config)
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         self._check_options()
@@ -91,6 +94,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._reporting = threading.Thread(target=self._report_ends, name="daskjq-report", daemon=True)
         self._signals = RunSignals()
         self._warned: set[str] = set()
+        self._has_submitted = False
 
     # -- what Snakemake calls ---------------------------------------------------------------------------
 
@@ -100,12 +104,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
         pools = service.pools
         from ..migration import translate  # like all that only a run needs: every start imports this module
 
-        asked = [translate(dict(job.resources.items()), pools) for job in jobs]
-        # All requests, before the first is told as started.
-        requests = [self._request(job, own.resources, pools) for job, own in zip(jobs, asked, strict=True)]
-        self._warn_of_unmet(zip(requests, asked, strict=True), pools)
+        asked = []
+        for job in jobs:  # all requests, before the first is told as started
+            own = translate(dict(job.resources.items()), pools)
+            if (wanted := self._request(job, own.resources, pools)) is not None:
+                asked.append((job, wanted, own))
+        self._warn_of_unmet([(request, own) for _, request, own in asked], pools)
         batch = []
-        for job, request, own in zip(jobs, requests, asked, strict=True):
+        for job, request, own in asked:
             self.run_job_pre(job)
             info = SubmittedJobInfo(job)
             try:
@@ -113,12 +119,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
             except OSError as error:
                 raise WorkflowError(f"daskjq can't write the logs of rule {request.rule}: {error}") from None
             except NotPreparedError as error:
-                self.report_job_submission(info)
-                self._ended.put(_Unprepared(info, str(error)))
+                self._fail_unstarted(info, request, str(error))
                 continue
             self._submitted[request.key] = (info, launch)
             self.report_job_submission(info)
             batch.append((request, launch))
+        self._has_submitted = True
         service.submit(batch)
 
     def run_job(self, job: JobExecutorInterface) -> None:
@@ -229,24 +235,47 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     # -- job -> Request and Launch --------------------------------------------------------------------------
 
-    def _request(self, job: JobExecutorInterface, resources: dict[str, object], pools: Sequence[Pool]) -> Request:
+    def _request(
+        self, job: JobExecutorInterface, resources: dict[str, object], pools: Sequence[Pool]
+    ) -> Request | None:
+        """What a job asks for; None where no pool can hold it, and it has failed for that.
+
+        Raises WorkflowError instead as long as nothing of the run has been submitted: a mistake is told at once. Later
+        (a retry may ask for more each time) jobs run that must not be ended for it, and others are to come.
+        """
+        own: dict[str, Any] = {
+            "rule": job.name,
+            "key": f"{job.name}-{job.jobid}-{job.attempt}",
+            "job_id": job.jobid if isinstance(job.jobid, int) else 0,
+            "attempt": job.attempt,
+            "priority": getattr(job, "priority", 0),
+        }
         try:
-            return mapping.request_of(
-                resources,
-                pools,
-                rule=job.name,
-                members=tuple(job.rules) if job.is_group() else (),
-                key=f"{job.name}-{job.jobid}-{job.attempt}",
-                job_id=job.jobid if isinstance(job.jobid, int) else 0,
-                attempt=job.attempt,
-                priority=getattr(job, "priority", 0),
-            )
+            return mapping.request_of(resources, pools, members=tuple(job.rules) if job.is_group() else (), **own)
         except DaskjqError as error:
-            raise WorkflowError(str(error)) from None
+            if not self._has_submitted:
+                raise WorkflowError(str(error)) from None
+            self.run_job_pre(job)
+            request = Request(**own, amounts=mapping.amounts(resources), runtime_s=mapping.runtime_s(resources))
+            self._fail_unstarted(SubmittedJobInfo(job), request, str(error))
+            return None
+
+    def _fail_unstarted(self, info: SubmittedJobInfo, request: Request, why: str) -> None:
+        """A job fails before it is submitted. Snakemake hears of it as of any other end."""
+        if self._service is not None:
+            self._service.unstarted(request, why)
+        self.report_job_submission(info)
+        self._ended.put(_Unprepared(info, request, why))
 
     def _warn_of_unmet(self, jobs: Iterable[tuple[Request, Translated]], pools: Sequence[Pool]) -> None:
-        """One warning for all that is new: what jobs ask of Slurm that no pool gives."""
+        """One warning for all that is new: what jobs ask of Slurm that no pool gives.
+
+        Where this machine is all there is, nobody expects that; what it has too little of is told instead.
+        """
         told = []
+        if self._config.local:
+            self._tell_of_what_is_beyond(jobs, pools)
+            return
         for request, own in jobs:
             unmet = mapping.unmet_labels(own.resources, [pool for pool in pools if request.may_use(pool.name)])
             alone = set(mapping.unmet_labels(own.resources, pools))
@@ -257,6 +286,17 @@ class Executor(RealExecutor):  # type: ignore[misc]
                     told.append(f"rule {request.rule} asks for {words}")
         if told:
             self.warn("; ".join(told) + ". The jobs run on the pools that there are.")
+
+    def _tell_of_what_is_beyond(self, jobs: Iterable[tuple[Request, Translated]], pools: Sequence[Pool]) -> None:
+        """One line for each kind of resource of which this machine has less than a job asks for."""
+        for request, own in jobs:
+            pin = own.resources.get("daskjq_pool")
+            words = mapping.beyond_this_machine(request)
+            if pin and str(pin) not in {pool.name for pool in pools}:
+                words["daskjq_pool"] = f"rule {request.rule} asks for daskjq_pool={pin}: it runs on this machine"
+            for kind in words.keys() - self._warned:
+                self._warned.add(kind)
+                self.warn(f"{words[kind]} (told once for {kind.replace('gpu_percent', 'gpu')}).")
 
     def _launch(self, job: JobExecutorInterface, request: Request, environment: dict[str, str]) -> Launch:
         """Raises OSError where its log can't be written, NotPreparedError where Snakemake can't prepare the job."""
@@ -270,11 +310,13 @@ class Executor(RealExecutor):  # type: ignore[misc]
             env={**self._declared, **environment},
             warm_start=self._config.warm_start,
             amounts=request.amounts,
+            beyond=request.beyond,
             runtime_s=request.runtime_s,
             limits=self._config.limits,
         )
         if self._direct is not None:
-            command = self._direct.command(job, request.key)
+            fewer = request.amounts["cores"] if "cores" in request.beyond else None
+            command = self._direct.command(job, request.key, fewer)
             if isinstance(command, Command):
                 return replace(launch, command=command)
             launch = replace(launch, warm_start=WarmStart.WORKFLOW, colder_because=command)
@@ -304,26 +346,28 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def _report_ends(self) -> None:
         while (ended := self._ended.get()) is not None:
-            if isinstance(ended, _Unprepared):
-                self.report_job_error(ended.info, msg=printable(ended.why))
-                continue
-            service = self._service
-            success = ended.outcome.end is End.SUCCEEDED
-            if ended.outcome.warning:
-                self.warn(f"a job of rule {ended.request.rule} {ended.outcome.warning}; log: {ended.launch.log_path}")
-            if service is not None:
+            success = isinstance(ended, _Ended) and ended.outcome.end is End.SUCCEEDED
+            if (service := self._service) is not None:
                 service.reported(ended.request.key, success=success)
             try:
-                if self._direct is not None:
-                    self._direct.ended(ended.request.key)
-                    if success and ended.outcome.benchmark:
-                        self._direct.write_benchmark(ended.info.job, ended.outcome.benchmark)
-                if success:
-                    self.report_job_success(ended.info)
+                if isinstance(ended, _Ended):
+                    self._report_end(ended, success=success)
                 else:
-                    self._report_failure(ended)
+                    self._report_error(ended.info, ended.request, printable(ended.why))
             except Exception as error:  # Snakemake must hear of it, or it waits for ever
                 self.workflow.scheduler.executor_error_callback(error)
+
+    def _report_end(self, ended: _Ended, *, success: bool) -> None:
+        if ended.outcome.warning:
+            self.warn(f"a job of rule {ended.request.rule} {ended.outcome.warning}; log: {ended.launch.log_path}")
+        if self._direct is not None:
+            self._direct.ended(ended.request.key)
+            if success and ended.outcome.benchmark:
+                self._direct.write_benchmark(ended.info.job, ended.outcome.benchmark)
+        if success:
+            self.report_job_success(ended.info)
+        else:
+            self._report_failure(ended)
 
     def _report_failure(self, ended: _Ended) -> None:
         outcome = ended.outcome
@@ -332,10 +376,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
             message += "\n    last lines of the log:\n" + "\n".join(
                 f"        {line}" for line in outcome.log_tail.splitlines()
             )
-        message = printable(message)
-        if ended.info.job.is_group():
-            self.logger.error(f"daskjq: group {ended.request.rule}: {message}")  # Snakemake shows no message there
-        self.report_job_error(ended.info, msg=message, aux_logs=[ended.launch.log_path])
+        self._report_error(ended.info, ended.request, printable(message), aux_logs=[ended.launch.log_path])
+
+    def _report_error(self, info: SubmittedJobInfo, request: Request, message: str, **more: Any) -> None:
+        if info.job.is_group():
+            self.logger.error(f"daskjq: group {request.rule}: {message}")  # Snakemake shows no message there
+        self.report_job_error(info, msg=message, **more)
 
 
 def _described(pool: Pool) -> str:

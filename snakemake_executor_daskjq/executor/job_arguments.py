@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import sys
 from typing import TYPE_CHECKING
 
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
@@ -36,28 +37,51 @@ class JobArguments:
         arguments = ["--target-jobs", *encode_target_jobs_cli_args(job.get_target_spec())]
         arguments += ["--allowed-rules", *job.rules]
         arguments += ["--local-groupid", job.jobid] if job.is_group() else ["--force-use-threads"]
-        arguments += ["--cores", _cores(job, request), "--attempt", job.attempt]
-        if unneeded := list(self._workflow.dag.get_unneeded_temp_files(job)):
+        arguments += [*self._cores(job, request), "--attempt", job.attempt]
+        # One that looks like an option can't be told, and need not be: what no storage has, the main process removes.
+        if unneeded := [file for file in self._workflow.dag.get_unneeded_temp_files(job) if not _is_like_option(file)]:
             arguments += ["--unneeded-temp-files", *unneeded]
         if self._waits and self.shares(SharedFSUsage.INPUT_OUTPUT) and (files := list(job.get_wait_for_files())):
             arguments += self._wait_for(files, request)
         return [str(argument) for argument in arguments]  # Snakemake's own string types know the whole workflow
 
     def _wait_for(self, files: list[str], request: Request) -> list[str]:
-        """Many files go into a file of their own: a command line has a limit."""
-        if len(files) <= MANY_FILES:
-            return ["--wait-for-files", *files]
-        listing = self._folder.job_log(request.rule, request.key).with_suffix(".wait").absolute()
-        listing.write_text("".join(f"{file}\n" for file in files))
-        return ["--wait-for-files-file", str(listing)]
+        """Many files go into a file of their own, for a command line has a limit, and so do names like options."""
+        listed = [file for file in files if len(files) > MANY_FILES or _is_like_option(file)]
+        arguments = ["--wait-for-files", *(file for file in files if file not in listed)] if files != listed else []
+        if listed:
+            listing = self._folder.job_log(request.rule, request.key).with_suffix(".wait").absolute()
+            listing.write_text("".join(f"{file}\n" for file in listed))
+            arguments += ["--wait-for-files-file", str(listing)]
+        return arguments
+
+    def _cores(self, job: JobExecutorInterface, request: Request) -> list[str]:
+        """What the job's Snakemake takes for `--cores`, and so for `workflow.cores`.
+
+        As with stock executors, it is the run's own number where the user gives one: rules may work out threads and
+        params from it. A job then holds fewer, and where it gets fewer than its rule names, it must not use more.
+        Without a number, it is what the job holds.
+        """
+        held, named = request.amounts["cores"], int(job.resources["_cores"])
+        of_run = self._workflow.resource_settings.cores
+        if of_run is not None and of_run < sys.maxsize:
+            least = ["--max-threads", str(held)] if held < named and not job.is_group() else []
+            return ["--cores", str(of_run), *least]
+        # What a pipe or a service connects must run at the same time, and so it does where there are fewer cores.
+        connected = job.is_group() and any(member.pipe_group is not None for member in job.jobs)
+        return ["--cores", str(max(held, named) if connected else held)]
 
     @functools.cached_property
     def common(self) -> tuple[str, ...]:
         """Arguments that all jobs of the run share."""
+        from . import quoting  # only a run needs it, and every start imports this module
+
         factory = self._workflow.spawned_job_args_factory
-        general = factory.general_args(executor_common_settings=self._executor.common_settings)
+        with quoting.exact():
+            general = factory.general_args(executor_common_settings=self._executor.common_settings)
+        snakefile = str(self._executor.get_snakefile())
         return (
-            *("--snakefile", str(self._executor.get_snakefile())),
+            *("--snakefile", f"./{snakefile}" if _is_like_option(snakefile) else snakefile),
             *shlex.split(general),
             *("--scheduler", "greedy"),  # a solver has nothing to choose from in one job
             # A rule's own `retries` belong to the main process, which asks for new resources at each attempt;
@@ -83,23 +107,20 @@ class JobArguments:
     def precommand(self) -> str:
         if self.common_workdir:  # what could be deployed is there, and in use
             return self._workflow.remote_execution_settings.precommand or ""
+        from . import quoting
+
         factory = self._workflow.spawned_job_args_factory
-        return str(
-            factory.precommand(
-                executor_common_settings=self._executor.common_settings,
-                python_executable=self._executor.get_python_executable(),
+        with quoting.exact():
+            return str(
+                factory.precommand(
+                    executor_common_settings=self._executor.common_settings,
+                    python_executable=self._executor.get_python_executable(),
+                )
             )
-        )
 
     def shares(self, usage: SharedFSUsage) -> bool:
         return usage in self._workflow.storage_settings.shared_fs_usage
 
 
-def _cores(job: JobExecutorInterface, request: Request) -> int:
-    """Cores that the job's Snakemake deals out: what the job holds.
-
-    What a pipe or a service connects must run at the same time, and so it does where there are fewer cores.
-    """
-    cores = request.amounts["cores"]
-    connected = job.is_group() and any(member.pipe_group is not None for member in job.jobs)
-    return max(cores, int(job.resources["_cores"])) if connected else cores
+def _is_like_option(file: str) -> bool:
+    return file.startswith("-")

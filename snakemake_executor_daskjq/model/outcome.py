@@ -73,8 +73,8 @@ class Outcome:
         'ended by SIGKILL'
         >>> Outcome(End.LOST, detail="pilot main-2 disconnected").reason()
         'lost: pilot main-2 disconnected'
-        >>> Outcome(End.OUT_OF_MEMORY, signal_number=15, detail="it used 812 MB, more than its mem_mb of 500").reason()
-        'out of memory: it used 812 MB, more than its mem_mb of 500'
+        >>> Outcome(End.OUT_OF_MEMORY, signal_number=15, detail="it used at least 812 MB, ...").reason()
+        'out of memory: it used at least 812 MB, ...'
         """
         if self.end is End.FAILED and self.detail:
             return self.detail

@@ -28,6 +28,8 @@ class Request:
     runtime_s : the longest the job may take in seconds, None where the user states none.
     pools : the only pools that may run it, None for any.
     priority : Snakemake's priority; higher goes first.
+    beyond : what the user states of amounts that are more than this machine has, where `amounts` hold all of it
+        (or nothing, where there is none). Empty on a cluster, where such a request is refused.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Request:
     runtime_s: int | None = None
     pools: tuple[str, ...] | None = None
     priority: int = 0
+    beyond: Amounts = field(default_factory=dict)
 
     @property
     def shape(self) -> Shape:
@@ -154,6 +157,7 @@ class Launch:
     command : what to execute at the level `direct`, None where the job is a Snakemake of its own.
     again : an earlier try of it was lost, and may have left something.
     amounts : what the request consumes.
+    beyond : of the request.
     runtime_s : the longest the job may take in seconds, None for any time.
     limits : what becomes of the job beyond `mem_mb` and `runtime_s`.
     grant : filled in by the pilot.
@@ -173,6 +177,7 @@ class Launch:
     command: Command | None = None
     again: bool = False
     amounts: Amounts = field(default_factory=dict)
+    beyond: Amounts = field(default_factory=dict)
     runtime_s: int | None = None
     limits: Limits = Limits.ENFORCE
     grant: Grant = field(default_factory=Grant)
@@ -181,3 +186,8 @@ class Launch:
     def argv(self) -> list[str]:
         """All arguments of `python -m snakemake`."""
         return [*self.common_argv, *self.job_argv]
+
+    @property
+    def mem_limit_mb(self) -> int | None:
+        """What the job may use: what the user states, also where that is more than there is."""
+        return self.beyond.get("mem_mb", self.amounts.get("mem_mb"))

@@ -53,7 +53,8 @@ class RuleHost:
         self._writer = writer
         self._waiting: dict[str, asyncio.Future[Frame]] = {}
         self._pids: dict[str, int] = {}
-        self._stopping = asyncio.Event()
+        self._stopping = False
+        self._pilot_ends = asyncio.Event()
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
@@ -99,7 +100,7 @@ class RuleHost:
 
     @property
     def alive(self) -> bool:
-        return not self._listener.done() and not self._stopping.is_set()
+        return not self._listener.done() and not self._stopping
 
     @property
     def pid(self) -> int:
@@ -107,6 +108,7 @@ class RuleHost:
 
     @property
     def idle(self) -> bool:
+        """True if no job is to be told any more, also none whose process has ended just now."""
         return not self._waiting
 
     async def run(self, launch: Launch, warm_start: WarmStart = WarmStart.OFF) -> Outcome:
@@ -117,25 +119,31 @@ class RuleHost:
         try:
             await self._writer.drain()
             frame = await ended
+            self._pids.pop(launch.key, None)  # it may be another process' by now
+            if frame["op"] == "ended" and frame["status"] != 0:
+                # A batch system's TERM reaches a pilot and its jobs at the same moment, and a job may be faster:
+                # wait whether the pilot is ending too, for then this says nothing about the rule.
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._pilot_ends.wait(), SETTLE_S)
         except ConnectionError as error:
-            detail = PILOT_ENDS if self._stopping.is_set() else f"the rule host is gone ({error})"
+            detail = PILOT_ENDS if self._pilot_ends.is_set() else f"the rule host is gone ({error})"
             return Outcome(End.LOST, detail=detail, warm_start=warm_start)
         finally:
             self._waiting.pop(launch.key, None)
             self._pids.pop(launch.key, None)
         if frame["op"] == "stale":
             raise HostRefusedError(frame["why"])
-        if frame["status"] != 0:
-            # A batch system's TERM reaches a pilot and its jobs at the same moment, and a job may be faster:
-            # wait whether the pilot is ending too, for then this says nothing about the rule.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), SETTLE_S)
         ending = "the rule host has ended, for its pilot was out of touch" if frame["ending"] else ""
-        return _outcome(frame, launch, warm_start, ending=PILOT_ENDS if self._stopping.is_set() else ending)
+        return _outcome(frame, launch, warm_start, ending=PILOT_ENDS if self._pilot_ends.is_set() else ending)
 
-    async def stop(self, grace_s: float) -> None:
-        """End all jobs (TERM, after `grace_s` KILL) and the host; returns when they are gone."""
-        self._stopping.set()
+    async def stop(self, grace_s: float, *, pilot_ends: bool = True) -> None:
+        """End all jobs (TERM, after `grace_s` KILL) and the host; returns when they are gone.
+
+        Only where its pilot ends, too, are its jobs lost to that.
+        """
+        self._stopping = True
+        if pilot_ends:
+            self._pilot_ends.set()
         with contextlib.suppress(ConnectionError):
             self._writer.write(encode({"op": "stop", "grace_s": grace_s}))
             await self._writer.drain()
@@ -200,7 +208,7 @@ def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
     if launch.limits is not Limits.OFF:
         kill = launch.limits is Limits.ENFORCE
         own_mb = 0.0 if warm_start is WarmStart.DIRECT else SNAKEMAKE_MB
-        frame["bounds"] = [launch.amounts.get("mem_mb"), launch.runtime_s or None, RUNTIME_SLACK_S, kill, own_mb]
+        frame["bounds"] = [launch.mem_limit_mb, launch.runtime_s or None, RUNTIME_SLACK_S, kill, own_mb]
     if launch.command is not None:
         return {**frame, **_direct(launch, launch.command)}
     if warm_start is WarmStart.OFF:

@@ -189,7 +189,7 @@ class Hosts:
 
     def _end(self, host: RuleHost) -> None:
         self._retired.add(host)  # keeps the task, and lets `stop` wait for it
-        task = asyncio.get_running_loop().create_task(host.stop(0.0))
+        task = asyncio.get_running_loop().create_task(host.stop(0.0, pilot_ends=False))
         task.add_done_callback(lambda _: self._retired.discard(host))
 
 

@@ -168,6 +168,10 @@ class Grants:
     def _gpu_environment(self, gpus: tuple[int, ...]) -> dict[str, str]:
         return {variable: ",".join(names[i] for i in gpus) or NO_GPU for variable, names in self._gpu_names.items()}
 
+    def own_folder(self) -> str:
+        """The pilot's private folder, which those of its jobs lie in. Raises OSError where it can't be made."""
+        return self._scratch.root()
+
     def close(self) -> None:
         """Remove all folders."""
         self._scratch.close()

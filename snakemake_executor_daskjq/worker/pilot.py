@@ -113,6 +113,14 @@ async def serve(options: dict[str, Any], lease_s: float | None) -> None:
         asyncio.get_running_loop().add_signal_handler(signum, told.set)
     amounts = {name: int(amount) for name, amount in options["resources"].items()}
     contexts.grants = Grants.of_this_process(amounts, options["local_directory"])
+    try:
+        # Dask's own files go with the pilot's: by itself it leaves a folder behind.
+        await _serve({**options, "local_directory": contexts.grants.own_folder()}, lease_s, told)
+    finally:
+        contexts.grants.close()
+
+
+async def _serve(options: dict[str, Any], lease_s: float | None, told: asyncio.Event) -> None:
     processes.become_subreaper()  # for what a rule host that dies leaves behind
     worker = await _connect(options)
     contexts.lease = Lease(lease_s)
@@ -121,8 +129,8 @@ async def serve(options: dict[str, Any], lease_s: float | None) -> None:
     _exit_in(TERM_GRACE_S + EXIT_S)
     logger.info("Ending: %s", "told to" if told.is_set() else "the scheduler is gone")
     await contexts.stop_jobs(TERM_GRACE_S if told.is_set() else GRACE_S)
-    contexts.grants.close()
-    await worker.close(reason="pilot-ends", executor_wait=False)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(worker.close(reason="pilot-ends", executor_wait=False), EXIT_S / 2)
 
 
 async def _connect(options: dict[str, Any]) -> PilotWorker:

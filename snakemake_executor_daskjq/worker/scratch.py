@@ -13,7 +13,7 @@ from ..model.outcome import PILOT_ENDS
 
 
 class Scratch:
-    """A private folder (0700) for the pilot's jobs, made when the first one comes; one folder in it for each.
+    """A private folder (0700) for the pilot's jobs, made when it is needed first; one folder in it for each.
 
     A folder that its job left as it found it serves the next job: to make and to remove one costs the file
     system more than all else that a pilot does for a short job.
@@ -32,14 +32,18 @@ class Scratch:
             raise OSError(PILOT_ENDS)
         if self._untouched and os.path.isdir(self._untouched[-1]):
             return self._untouched.pop()
+        path = f"{self.root()}/{next(self._serial)}"
+        os.mkdir(path, 0o700)
+        return path
+
+    def root(self) -> str:
+        """The private folder. Raises OSError where it can't be made."""
         if not os.path.isdir(self._root):  # not made yet, or removed by somebody who cleans up
             self._untouched.clear()
             if self._parent is not None:
                 os.makedirs(self._parent, exist_ok=True)
             self._root = tempfile.mkdtemp(prefix="daskjq-", dir=self._parent)
-        path = f"{self._root}/{next(self._serial)}"
-        os.mkdir(path, 0o700)
-        return path
+        return self._root
 
     def take_back(self, path: str) -> bool:
         """Keep a folder that its job left untouched; False where it has to be removed (`remove_tree`)."""

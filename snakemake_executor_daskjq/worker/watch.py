@@ -2,7 +2,8 @@
 
 Memory is that of all the job's processes together. Resident sets are cheap to read and count shared pages
 several times, so only where their sum is above the limit are proportional sets read. Pages of mapped files
-don't count: the kernel can drop them. Not noticed is a peak between two samples, or before the first one.
+don't count: the kernel can drop them. Not noticed is a peak between two samples, or before the first one: a job
+may have used more than any sample says.
 """
 
 from __future__ import annotations
@@ -50,13 +51,13 @@ class Bounds:
         """The limit that was passed (`out_of_memory` or `over_runtime`) and the figures, or None.
 
         >>> Bounds(mem_mb=500).exceeded(used_mb=812.3, age_s=1.0)
-        ('out_of_memory', 'it used 813 MB, more than its mem_mb of 500')
+        ('out_of_memory', 'it used at least 813 MB, more than its mem_mb of 500')
         >>> Bounds(runtime_s=60, slack_s=30).exceeded(used_mb=1.0, age_s=89.0)
         >>> Bounds(runtime_s=60, slack_s=30).exceeded(used_mb=1.0, age_s=91.04)
         ('over_runtime', 'it ran for 91 s, longer than its runtime of 60 s')
         """
         if self.mem_mb is not None and used_mb > self.mem_mb:
-            return "out_of_memory", f"it used {math.ceil(used_mb)} MB, more than its mem_mb of {self.mem_mb:g}"
+            return "out_of_memory", f"it used at least {math.ceil(used_mb)} MB, more than its mem_mb of {self.mem_mb:g}"
         if self.runtime_s is not None and age_s > self.runtime_s + self.slack_s:
             return "over_runtime", f"it ran for {age_s:.0f} s, longer than its runtime of {self.runtime_s:g} s"
         return None

@@ -23,7 +23,9 @@ def test_a_job_out_of_memory_is_retried_with_more_and_its_neighbours_go_on(workf
         ("hungry-1-2", "out_of_memory", "local-1"),
         ("hungry-1-3", "succeeded", "local-1"),
     ]
-    found = re.findall(r"out of memory: it used (\d+) MB, more than its mem_mb of (\d+) on pilot", workflow.output)
+    found = re.findall(
+        r"out of memory: it used at least (\d+) MB, more than its mem_mb of (\d+) on pilot", workflow.output
+    )
     assert [limit for _, limit in found] == ["200", "400"]
     assert all(int(limit) < int(used) < 600 for used, limit in found)
     assert [e["end"] for e in workflow.journal("job_ended") if e["key"].startswith("neighbour")] == ["succeeded"]
@@ -38,7 +40,9 @@ def test_with_warn_a_job_over_its_memory_goes_on_and_the_user_is_told(workflow: 
             shell: "python3 -c 'data = bytearray(450_000_000); import time; time.sleep(5)'; touch {output}"
     """)
     assert workflow.run("--jobs", "1", "--daskjq-limits", "warn") == 0
-    assert re.search(r"rule a went over a limit: it used \d+ MB, more than its mem_mb of 200; log:", workflow.output)
+    assert re.search(
+        r"rule a went over a limit: it used at least \d+ MB, more than its mem_mb of 200; log:", workflow.output
+    )
 
 
 def test_jobs_that_run_together_have_cpus_gpus_and_folders_of_their_own(any_warmth: Workflow) -> None:

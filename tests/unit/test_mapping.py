@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq.errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError
-from snakemake_executor_daskjq.mapping import GPU_NAMES, amounts, check_feasible, misfit, open_pools
+from snakemake_executor_daskjq.mapping import GPU_NAMES, amounts, check_feasible, misfit, open_pools, request_of
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
 
@@ -100,3 +100,22 @@ def test_rules_and_labels_open_pools_and_slurms_words_select_among_them() -> Non
 
 def test_equal_limits_fit() -> None:
     assert misfit(request(cores=4, mem_mb=4000, runtime_s=300), SMALL) is None
+
+
+HERE = Pool("local", "local", cores=2, mem_mb=8000, others={"gpu": 1, "licenses": 2})
+
+
+@given(st.dictionaries(st.sampled_from(["_cores", "mem_mb", "licenses", "runtime", *GPU_NAMES]), st.integers(0, 10**9)))
+def test_this_machine_refuses_nothing_and_holds_what_it_has(resources: dict[str, object]) -> None:
+    asked = amounts(resources, ["licenses"])
+    found = request_of({**resources, "daskjq_pool": "large"}, [HERE], rule="a")
+    assert misfit(found, HERE) is None
+    assert {**found.amounts, **found.beyond} == asked
+    assert all(found.amounts.get(name, 0) == HERE.amounts.get(name, 0) < asked[name] for name in found.beyond)
+
+
+def test_beside_a_batch_system_this_machine_takes_no_more_than_it_has() -> None:
+    with pytest.raises(InfeasibleRequestError, match="mem_mb=99000"):
+        request_of({"_cores": 1, "mem_mb": 99000}, [HERE, SMALL], rule="a")
+    with pytest.raises(UnknownPoolError):
+        request_of({"_cores": 1, "daskjq_pool": "huge"}, [HERE, SMALL], rule="a")

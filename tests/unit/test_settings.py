@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq.errors import SettingError
+from snakemake_executor_daskjq.errors import PlaceError, SettingError
 from snakemake_executor_daskjq.pools import seconds
-from snakemake_executor_daskjq.settings import Config, ExecutorSettings, configure
+from snakemake_executor_daskjq.settings import Config, ExecutorSettings, check_places, configure
 
 
 def test_without_any_option_it_is_one_pilot_on_this_machine() -> None:
@@ -126,3 +127,32 @@ def test_any_text_in_any_option_is_a_config_or_a_clear_error(option: str, text: 
 @given(st.sampled_from(["memory", "walltime", "idle_timeout"]), st.text("abcxyz;|&", min_size=1))
 def test_words_are_no_sizes_and_no_times(option: str, text: str) -> None:
     assert refused(option, text)
+
+
+@pytest.mark.parametrize("system", ["sge", "pbs", "moab", "lsf"])
+def test_a_log_folder_that_a_job_script_cannot_name_is_refused(system: str) -> None:
+    cwd = Path("/home/me/my project")
+
+    def check(folder: str) -> None:
+        check_places(cwd, configure(ExecutorSettings(system=system, log_folder=Path(folder))))
+
+    for folder in ("logs/all", "/home/me/my project/logs", "/scratch/logs"):
+        check(folder)
+    for folder in ("my logs", "/home/me/my project/my logs", "/home/me/my other", "tab\u2003s"):
+        with pytest.raises(
+            SettingError, match=f"--daskjq-log-folder: found .* without blanks with the system {system}"
+        ):
+            check(folder)
+
+
+def test_blanks_are_no_matter_elsewhere() -> None:
+    for system in ("local", "htcondor"):
+        check_places(Path("/a b"), configure(ExecutorSettings(system=system, log_folder=Path("/my logs"))))
+
+
+@pytest.mark.parametrize("character", ["\n", "\r", "\t", "\x1b", "\x7f"])
+def test_control_characters_in_folders_are_told_with_the_folder(character: str) -> None:
+    with pytest.raises(PlaceError, match="The path of the working directory has a newline or another control"):
+        check_places(Path(f"/a{character}b"), configure(ExecutorSettings()))
+    with pytest.raises(PlaceError, match="The path of the log folder"):
+        check_places(Path("/a"), configure(ExecutorSettings(log_folder=Path(f"x{character}"))))

@@ -72,6 +72,25 @@ def test_a_signal_is_named(tmp_path: Path) -> None:
     assert (outcome.end, outcome.reason()) == (End.FAILED, "ended by SIGSEGV")
 
 
+def test_a_host_whose_job_settles_is_not_idle_and_its_retirement_is_not_the_pilots_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "SETTLE_S", 1.0)
+
+    async def body() -> Outcome:
+        async with host() as running:
+            job = asyncio.create_task(running.run(shell(tmp_path, "echo $$ > pid; exit 7")))
+            await gone(int(await appears(tmp_path / "pid")))
+            await asyncio.sleep(0.3)  # its end has been told to the pilot, but not to whoever asked for it
+            assert not job.done()
+            assert not running.idle
+            await running.stop(0.0, pilot_ends=False)
+            return await asyncio.wait_for(job, 20)
+
+    outcome = asyncio.run(body())
+    assert (outcome.end, outcome.exit_status) == (End.FAILED, 7)
+
+
 def test_environment_and_working_directory(tmp_path: Path) -> None:
     secret = "a 'b' \"c\" $d\n"
     run(shell(tmp_path, 'pwd; printf %s "$SECRET"', SECRET=secret))
@@ -130,7 +149,7 @@ def test_a_job_over_its_memory_is_ended_with_all_its_processes_and_neighbours_go
 
     outcome, neighbour = asyncio.run(body())
     assert outcome.end is End.OUT_OF_MEMORY
-    assert re.fullmatch(r"out of memory: it used \d{3} MB, more than its mem_mb of 100", outcome.reason())
+    assert re.fullmatch(r"out of memory: it used at least \d{3} MB, more than its mem_mb of 100", outcome.reason())
     assert outcome.peak_mem_mb > 100
     assert neighbour.end is End.SUCCEEDED
 
