@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.request import Limits, WarmStart
 from . import log_tail, processes
-from .frames import HEADER, Frame, body_length, decode, encode
+from .frames import HEADER, Frame, Scope, body_length, decode, encode
 
 if TYPE_CHECKING:
     from ..model.request import Launch
@@ -37,6 +37,10 @@ KILLED = ("exit status 137", "ended by SIGKILL")
 
 class HostRefusedError(Exception):
     """A warm host can't serve a context, or must not start a job from what it has parsed; the text says why."""
+
+    def __init__(self, why: str, scope: Scope = Scope.CONTEXT) -> None:
+        super().__init__(why)
+        self.scope = scope
 
 
 class RuleHost:
@@ -80,9 +84,13 @@ class RuleHost:
                 writer.write(encode(opening))
             frame = await _read(reader)
             if frame["op"] == "refused":
-                raise HostRefusedError(frame["why"])
+                raise HostRefusedError(frame["why"], Scope(frame["scope"]))
+            if frame["op"] == "crashed":
+                raise ConnectionError(frame["why"])
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise OSError(f"the rule host ended at its start (exit status {process.wait()})") from error
+            why = str(error) if type(error) is ConnectionError else f"exit status {process.wait()}"
+            process.wait()
+            raise OSError(f"the rule host ended at its start ({why})") from error
         except BaseException:
             # It has said no and ends, or it is still parsing and nobody waits for it any more.
             writer.close()
@@ -123,7 +131,7 @@ class RuleHost:
             self._waiting.pop(launch.key, None)
             self._pids.pop(launch.key, None)
         if frame["op"] == "stale":
-            raise HostRefusedError(frame["why"])
+            raise HostRefusedError(frame["why"], Scope(frame["scope"]))
         if frame["status"] != 0:
             # A batch system's TERM reaches a pilot and its jobs at the same moment, and a job may be faster:
             # wait whether the pilot is ending too, for then this says nothing about the rule.
@@ -141,6 +149,7 @@ class RuleHost:
         await asyncio.wait([self._listener], timeout=grace_s + 5)
 
     async def _listen(self) -> None:
+        crash = ""
         try:
             while True:
                 frame = await _read(self._reader)
@@ -148,6 +157,8 @@ class RuleHost:
                     self._pids[frame["id"]] = frame["pid"]
                 elif frame["op"] in ("ended", "stale") and frame["id"] in self._waiting:
                     self._waiting[frame["id"]].set_result(frame)
+                elif frame["op"] == "crashed":
+                    crash = frame["why"]
         except (asyncio.IncompleteReadError, ConnectionError):
             # The host is dead, or all but; no child may outlive it.
             self._process.kill()
@@ -158,7 +169,7 @@ class RuleHost:
             self._writer.close()
             for waiting in self._waiting.values():
                 if not waiting.done():
-                    waiting.set_exception(ConnectionError(f"exit status {self._process.returncode}"))
+                    waiting.set_exception(ConnectionError(crash or f"exit status {self._process.returncode}"))
 
     async def _end_orphans(self) -> None:
         """Kill what a dead host leaves behind; they are this pilot's children now. Returns when they are gone."""
