@@ -86,7 +86,8 @@ class Context:
 
     def count_stale(self, change: HostRefusedError) -> None:
         """A parse is out of date. Where that happens again and again, the context is refused."""
-        self.stale_parses = self.stale_parses + 1 if self.jobs <= JOBS_WORTH_A_PARSE else 0
+        served = self.jobs - 1  # the last one finds it out of date
+        self.stale_parses = self.stale_parses + 1 if served < JOBS_WORTH_A_PARSE else 0
         if self.stale_parses == STALE_PARSES:
             self.refuse(HostRefusedError(f"parsed again and again: {change}"))
 

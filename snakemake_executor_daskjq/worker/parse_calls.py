@@ -124,7 +124,12 @@ class ParseCalls:
         return ask
 
     def _makes_generator(self, frame: FrameType) -> None:
-        if frame.f_locals.get("x") is None and self._sources.own_frame(frame.f_back):
+        given = frame.f_locals
+        if (
+            given.get("x") is None
+            and not isinstance(given["self"], random.SystemRandom)
+            and self._sources.own_frame(frame.f_back)
+        ):
             self._doubt("random.Random()")
 
     def _reads_variable(self, frame: FrameType) -> None:

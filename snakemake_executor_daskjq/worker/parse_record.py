@@ -15,7 +15,6 @@ import os
 import shlex
 import stat
 import sys
-import tempfile
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .sources import INSTALLED
@@ -60,6 +59,7 @@ class ParseRecord:
         self._opened: set[str] = set()
         self._written: dict[str, Signature] = {}  # what was there before
         self._read_first: set[str] = set()  # of the written ones
+        self._made: tuple[str, ...] = ()  # folders
         self._asked: dict[str, Signature] = {}
         self._listed: dict[str, Signature] = {}
         self._read: dict[str, Signature] = {}
@@ -149,9 +149,11 @@ class ParseRecord:
         elif event in ("os.listdir", "os.scandir"):
             if (name := _name(arguments[0] if arguments[0] is not None else ".")) and not _for_an_import():
                 self._listed[name] = None
+        elif event == "os.mkdir":
+            self._made += (f"{_name(arguments[0])}{os.sep}",)
         elif event in _REMOVALS:
             name = _name(arguments[0])
-            if name and name not in self._written and not _is_passing(name):
+            if name and not self._is_passing(name):
                 self._doubts.append(f"{_REMOVALS[event]} {name}")
         elif event in ("subprocess.Popen", "os.system", "os.posix_spawn"):
             if (program := _program(event, arguments)) not in _REPEATABLE_PROGRAMS:
@@ -159,6 +161,10 @@ class ParseRecord:
                 self._doubts.append(f"starts a process ({program})")
         elif event in _DOUBTFUL_EVENTS:
             self._doubts.append(_DOUBTFUL_EVENTS[event])
+
+    def _is_passing(self, path: str) -> bool:
+        """Whether a file has come with this parse, or is Snakemake's."""
+        return path in self._written or path.startswith(self._made) or any(part in path for part in _SNAKEMAKES)
 
     def _opens_to_write(self, name: str, flags: int) -> None:
         """A file that is written anew is the same after each parse; one that goes on is not."""
@@ -217,10 +223,6 @@ def _for_an_import() -> bool:
     """Whether Python lists a folder to look for a module: `parse_calls` hears for which."""
     frame = sys._getframe(3)  # beyond `_hear` and the hook
     return frame.f_code.co_filename.startswith("<frozen importlib")
-
-
-def _is_passing(path: str) -> bool:
-    return any(part in path for part in _SNAKEMAKES) or path.startswith(tempfile.gettempdir() + os.sep)
 
 
 def _program(event: str, arguments: tuple[Any, ...]) -> str:
