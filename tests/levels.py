@@ -24,8 +24,8 @@ PASSING = re.compile(
 Snakemake numbers as the set has them: by their addresses."""
 WAITS = re.compile(r"Waiting at most .*\n(?:.* \(missing locally.*\n)+")
 """A service may be slower in one run than in the other."""
-UNCOMPARED = {".pyc", ".ipynb", ".tsv", ".parse"}
-"""Executed notebooks and benchmarks have times in them; the last is a warm host's own log."""
+UNCOMPARED = {".pyc", ".ipynb", ".tsv"}
+"""Executed notebooks and benchmarks have times in them."""
 PASSING_KEYS = {"starttime", "endtime", "job_hash"}
 """Of records; the hash is made of addresses."""
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.request import TMPDIR, Limits, WarmStart
 from . import log_tail, processes
-from .frames import HEADER, Frame, body_length, decode, encode
+from .frames import HEADER, Frame, Scope, body_length, decode, encode
 from .watch import SNAKEMAKE_MB
 
 if TYPE_CHECKING:
@@ -38,6 +38,10 @@ KILLED = ("exit status 137", "ended by SIGKILL")
 
 class HostRefusedError(Exception):
     """A warm host can't serve a context, or must not start a job from what it has parsed; the text says why."""
+
+    def __init__(self, why: str, scope: Scope = Scope.CONTEXT) -> None:
+        super().__init__(why)
+        self.scope = scope
 
 
 class RuleHost:
@@ -82,9 +86,13 @@ class RuleHost:
                 writer.write(encode(opening))
             frame = await _read(reader)
             if frame["op"] == "refused":
-                raise HostRefusedError(frame["why"])
+                raise HostRefusedError(frame["why"], Scope(frame["scope"]))
+            if frame["op"] == "crashed":
+                raise ConnectionError(frame["why"])
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise OSError(f"the rule host ended at its start (exit status {process.wait()})") from error
+            why = str(error) if type(error) is ConnectionError else f"exit status {process.wait()}"
+            process.wait()
+            raise OSError(f"the rule host ended at its start ({why})") from error
         except BaseException:
             # It has said no and ends, or it is still parsing and nobody waits for it any more.
             writer.close()
@@ -132,7 +140,7 @@ class RuleHost:
             self._waiting.pop(launch.key, None)
             self._pids.pop(launch.key, None)
         if frame["op"] == "stale":
-            raise HostRefusedError(frame["why"])
+            raise HostRefusedError(frame["why"], Scope(frame["scope"]))
         ending = "the rule host has ended, for its pilot was out of touch" if frame["ending"] else ""
         return _outcome(frame, launch, warm_start, ending=PILOT_ENDS if self._pilot_ends.is_set() else ending)
 
@@ -150,6 +158,7 @@ class RuleHost:
         await asyncio.wait([self._listener], timeout=grace_s + 5)
 
     async def _listen(self) -> None:
+        crash = ""
         try:
             while True:
                 frame = await _read(self._reader)
@@ -157,6 +166,8 @@ class RuleHost:
                     self._pids[frame["id"]] = frame["pid"]
                 elif frame["op"] in ("ended", "stale") and frame["id"] in self._waiting:
                     self._waiting[frame["id"]].set_result(frame)
+                elif frame["op"] == "crashed":
+                    crash = frame["why"]
         except (asyncio.IncompleteReadError, ConnectionError):
             # The host is dead, or all but; no child may outlive it.
             self._process.kill()
@@ -167,7 +178,7 @@ class RuleHost:
             self._writer.close()
             for waiting in self._waiting.values():
                 if not waiting.done():
-                    waiting.set_exception(ConnectionError(f"exit status {self._process.returncode}"))
+                    waiting.set_exception(ConnectionError(crash or f"exit status {self._process.returncode}"))
 
     async def _end_orphans(self) -> None:
         """Kill what a dead host leaves behind; they are this pilot's children now. Returns when they are gone."""

@@ -18,6 +18,7 @@ from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.request import WarmStart
 from . import folders, processes
 from .client import HostRefusedError, RuleHost
+from .frames import Scope
 from .grants import Grants
 from .lease import Lease
 
@@ -39,8 +40,14 @@ MAX_GROWTH_MB = 300.0
 IDLE_S = 600.0
 """A warm host without a job ends after this time."""
 
-STALE_TRIES = 3
-"""So often a job gets a newly parsed host before it starts colder: something changes all the time."""
+STALE_PARSES = 2
+"""After so many parses in a row that were out of date before long, a context gets no other: jobs start colder."""
+
+JOBS_WORTH_A_PARSE = 20
+"""A parse that has served so many jobs was not in vain, whatever has changed then."""
+
+REFUSAL_S = 60.0
+"""So long a context is refused that could not be served as things were, for example when a file was being written."""
 
 
 @dataclass(slots=True)
@@ -50,6 +57,8 @@ class Context:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     host: RuleHost | None = None
     refused: str = ""
+    refused_until: float = 0.0  # in the event loop's time
+    stale_parses: int = 0  # in a row
     jobs: int = 0
     start_mb: float = 0.0
     idle_timer: asyncio.TimerHandle | None = None
@@ -64,6 +73,23 @@ class Context:
             and self.jobs < MAX_JOBS
             and processes.resident_mb(host.pid) - self.start_mb < MAX_GROWTH_MB
         )
+
+    def refuse(self, refusal: HostRefusedError) -> None:
+        """Remember it, as long as it holds."""
+        now = asyncio.get_running_loop().time()
+        self.refused = str(refusal)
+        self.refused_until = now + REFUSAL_S if refusal.scope is Scope.NOW else float("inf")
+
+    @property
+    def is_refused(self) -> bool:
+        return bool(self.refused) and asyncio.get_running_loop().time() < self.refused_until
+
+    def count_stale(self, change: HostRefusedError) -> None:
+        """A parse is out of date. Where that happens again and again, the context is refused."""
+        served = self.jobs - 1  # the last one finds it out of date
+        self.stale_parses = self.stale_parses + 1 if served < JOBS_WORTH_A_PARSE else 0
+        if self.stale_parses == STALE_PARSES:
+            self.refuse(HostRefusedError(f"parsed again and again: {change}"))
 
 
 class Hosts:
@@ -90,18 +116,21 @@ class Hosts:
 
     async def _run_at(self, level: WarmStart, context: Context, launch: Launch) -> Outcome:
         """Raises HostRefusedError where the job can't be run at this level."""
-        for tries in range(1, STALE_TRIES + 1):
+        while True:
             host = await self._host(context, launch, level)
             try:
                 return await host.run(launch, level)
-            except HostRefusedError:
-                if context.host is host:  # another job may have got the context a new one already
-                    self._retire(context)
-                if tries == STALE_TRIES:
+            except HostRefusedError as refusal:
+                if refusal.scope is Scope.JOB:
                     raise
+                if context.host is host:  # another job may have got the context a new one already
+                    if refusal.scope is Scope.PARSE:
+                        context.count_stale(refusal)
+                    else:
+                        context.refuse(refusal)
+                    self._retire(context)
             finally:
                 self._job_ended(context)
-        raise AssertionError("unreachable")
 
     async def stop(self, grace_s: float) -> None:
         """End all jobs and all hosts, also those that are just being started; no job is started after that."""
@@ -125,7 +154,7 @@ class Hosts:
         async with context.lock:
             if self.stopped:
                 raise OSError(PILOT_ENDS)
-            if context.refused:
+            if context.is_refused:
                 raise HostRefusedError(context.refused)
             if not context.fit:
                 self._retire(context)
@@ -135,13 +164,14 @@ class Hosts:
                     context.host.renew_lease(lease.ends_at)
                     context.start_mb = processes.resident_mb(context.host.pid)
                 except HostRefusedError as refusal:
-                    context.refused = str(refusal)
+                    context.refuse(refusal)
                     raise
                 except OSError as error:
                     if level in (WarmStart.OFF, WarmStart.DIRECT) or self.stopped:
                         raise
-                    context.refused = str(error)
-                    raise HostRefusedError(context.refused) from error
+                    unable = HostRefusedError(str(error), Scope.NOW)
+                    context.refuse(unable)
+                    raise unable from error
             assert context.host is not None
             context.jobs += 1
             if context.idle_timer is not None:
@@ -232,7 +262,6 @@ def opening(launch: Launch, level: WarmStart) -> Frame | None:
         "argv": launch.argv,
         "cwd": launch.cwd,
         "env": launch.env,
-        "log": f"{launch.log_path}.parse",
         "tmpdirs": os.path.dirname(launch.grant.tmpdir),
     }
 

@@ -14,7 +14,6 @@ import copy
 import importlib
 import sys
 import tempfile
-import threading
 import uuid
 from dataclasses import dataclass
 from datetime import datetime
@@ -58,6 +57,9 @@ PREPARED_NAMES = ("_dag", "_persistence", "iocache")
 PREPARED_HEADER = "daskjq_info_header"
 """The attribute of a workflow that holds its `info_header`, worked out before the fork."""
 
+_NO_STATE = frozenset(("module_globals", "ruleinfo", "workflow"))
+"""Attributes of a rule that are looked at otherwise, or hold what others do."""
+
 MAX_PREPARED = 200
 """So many rules at most get their empty DAG from the host."""
 
@@ -83,7 +85,7 @@ class Snakemake:
 
             self._cli = snakemake.cli
             self._workflow_class = snakemake.workflow.Workflow
-            self._workflow_globals = vars(snakemake.workflow)
+            self._workflow_globals: dict[str, Any] = vars(snakemake.workflow)
             self._shell = shell
             self._logger = snakemake.logging.logger
             # Older versions set up one for the whole process, and only once.
@@ -149,8 +151,9 @@ class Snakemake:
         """The arguments of one job. Raises UnexpectedSnakemakeError where Snakemake doesn't take them."""
         try:
             return self._job_parser.parse_args(argv)
-        except SystemExit as error:
-            raise UnexpectedSnakemakeError(f"it does not take {' '.join(argv)}") from error
+        except (Exception, SystemExit) as error:  # Snakemake's own actions raise what they like
+            why = "" if isinstance(error, SystemExit) else f" ({error})"
+            raise UnexpectedSnakemakeError(f"it does not take {' '.join(argv)}{why}") from error
 
     def main_until_parsed(self, argv: Sequence[str], serve: Callable[[ParsedWorkflow], None]) -> None:
         """Run `main` up to the parsed workflow and call `serve` with it, which returns in children only.
@@ -159,6 +162,11 @@ class Snakemake:
         """
         self._serve = serve
         self.main(argv)
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """Those of Snakefiles: each finds what Snakemake has put there, and adds its own."""
+        return self._workflow_globals
 
     def watch_cores(self, used: Callable[[], None]) -> None:
         """Call `used` when a Snakefile reads `workflow.cores`, which differs between jobs."""
@@ -240,6 +248,29 @@ class ParsedWorkflow:
     def uses_storage(self) -> bool:
         """Storage providers may hold connections, which no two processes can share."""
         return bool(self._workflow.storage_registry._storages)
+
+    @property
+    def descriptors(self) -> set[int]:
+        """The files that Snakemake has opened for event loops, which a child replaces (`go_on`)."""
+        found = set()
+        for runner in getattr(self._workflow, "_async_runners", {}).values():
+            loop = getattr(runner, "_loop", None)
+            for one in (getattr(loop, name, None) for name in ("_selector", "_ssock", "_csock")):
+                with contextlib.suppress(AttributeError, ValueError, OSError):
+                    found.add(one.fileno())  # type: ignore[union-attr]
+        return found
+
+    def state(self) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:
+        """The names that any Snakefile has, those of this one and of its modules, and what its rules hold."""
+        workflow = self._workflow
+        vanilla: dict[str, Any] = getattr(workflow, "vanilla_globals", {})
+        namespaces = {id(workflow.globals): workflow.globals}
+        rules: dict[str, Any] = {}
+        for rule in workflow.rules:
+            names = getattr(rule, "module_globals", None) or getattr(rule.run_func, "__globals__", None) or {}
+            namespaces.setdefault(id(names), names)
+            rules |= {f"rule {rule.name}: {name}": value for name, value in vars(rule).items() if name not in _NO_STATE}
+        return vanilla, list(namespaces.values()), rules
 
     def close(self) -> None:
         """Remove what the parse has put aside; a host ends without Python's own clean-up."""
@@ -374,13 +405,3 @@ def reset_after_fork() -> None:
     """Random numbers of a child's own. Python itself sees to those of `random` and `tempfile`."""
     if numpy := sys.modules.get("numpy.random"):
         numpy.seed()
-
-
-def finish_threads() -> None:
-    """Wait for threads as Python does at its end, but not for the timer of Snakemake's rate limit.
-
-    It fires a second after the last job was selected, when nothing is left to select.
-    """
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon and not isinstance(thread, threading.Timer):
-            thread.join()

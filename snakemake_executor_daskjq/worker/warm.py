@@ -2,39 +2,39 @@
 
 `python -m ...worker.warm FD`. It serves one context (see `contexts`): the first frame is
 
-    pilot -> host   open {level, argv, cwd, env, log, tmpdirs}
-    host -> pilot   ready {pid}, or refused {why}: it can't serve at this level, and ends
+    pilot -> host   open {level, argv, cwd, env, tmpdirs}
+    host -> pilot   ready {pid}, or refused {why, scope}: it can't serve at this level, and ends
 
 and then those of `host`, with the difference that a job that must not use what was parsed is answered with
 
-    host -> pilot   stale {id, why}
+    host -> pilot   stale {id, why, scope}
+
+and that a host which an error of its own ends says so first: crashed {why}.
 """
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import gc
-import io
 import os
 import signal
 import socket
 import sys
 import tempfile
-from typing import TYPE_CHECKING, NoReturn
+import traceback
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import processes
 from .copy_on_write import prepare_to_fork
-from .frames import HEADER, Frame, body_length, decode, encode
+from .endings import end_as_python_does
+from .frames import HEADER, Frame, Scope, body_length, decode, encode
 from .host import HANDLED, Host, enter_job, not_started
-from .parse_record import ParseRecord
+from .parse import Parse
 from .scratch import remove_tree
 from .shortcuts import set_handler
 from .snakemake_internals import (
     ParsedWorkflow,
     Snakemake,
     UnexpectedSnakemakeError,
-    finish_threads,
     reset_after_fork,
 )
 
@@ -43,7 +43,11 @@ if TYPE_CHECKING:
 
 
 class StaleError(Exception):
-    """A job must not be started from what the host has parsed; the text says why."""
+    """A job must not be started from what the host has parsed; the text says why, and `scope` for what that holds."""
+
+    def __init__(self, why: str, scope: Scope) -> None:
+        super().__init__(why)
+        self.scope = scope
 
 
 class _InChild(BaseException):
@@ -77,7 +81,9 @@ class WarmHost(Host):
         try:
             self._prepare(frame)
         except StaleError as error:
-            self.send(op="stale", id=frame["id"], why=str(error))
+            self.send(op="stale", id=frame["id"], why=str(error), scope=error.scope)
+        except Exception as error:  # whatever it is about this job, others run here
+            self.send(op="stale", id=frame["id"], why=f"it can't be prepared: {error!r}", scope=Scope.JOB)
         else:
             super()._start(frame)
 
@@ -129,10 +135,9 @@ def serve(sock: socket.socket) -> None:
         snakemake = Snakemake()
         snakemake.rehearse(opening["tmpdirs"])
     except UnexpectedSnakemakeError as error:
-        refuse(sock, f"this Snakemake is not as expected: {error}")
+        refuse(sock, f"this Snakemake is not as expected: {error}", Scope.CONTEXT)
     if opening["level"] == "import":
-        prepare_to_fork()
-        watch.end()
+        _ready_to_fork(snakemake, watch)
         try:
             WarmHost(sock, opening["tmpdirs"]).run()
         except _InChild as child:
@@ -142,61 +147,93 @@ def serve(sock: socket.socket) -> None:
         serve_parsed(sock, snakemake, opening, watch)
 
 
+_at_fork: list[tuple[dict[str, Any], dict[str, Any]]] = []
+"""The names of Snakefiles, and a copy of what they were when the host began to fork."""
+
+
+def _ready_to_fork(snakemake: Snakemake, watch: PilotWatch) -> None:
+    prepare_to_fork()
+    _at_fork.append((snakemake.names, dict(snakemake.names)))
+    watch.end()
+
+
 def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame, watch: PilotWatch) -> None:
     """Parse the Snakefile as the first job would, and serve from there."""
-    record = ParseRecord()
+    parse = Parse()
+    restore_streams = _silence()
+    has_been_parsed = False
 
     def parsed(workflow: ParsedWorkflow) -> None:
-        def prepare(frame: Frame) -> None:
-            if change := record.change():
-                raise StaleError(change)
-            try:
-                arguments = snakemake.job_arguments(frame["job_argv"])
-            except UnexpectedSnakemakeError as error:
-                raise StaleError(str(error)) from error
-            sys.argv = [sys.argv[0], *frame["argv"]]
-            workflow.become(arguments)
-
-        record.stop()
+        nonlocal has_been_parsed
+        has_been_parsed = True
         try:
-            workflow.check()
-        except UnexpectedSnakemakeError as error:
-            workflow.close()
-            refuse(sock, f"this Snakemake is not as expected: {error}")
-        if workflow.uses_storage:
-            record.add_doubt("uses storage providers")
-        if processes.has_threads():
-            record.add_doubt("starts threads")
-        if record.doubt:
-            workflow.close()
-            refuse(sock, f"the Snakefile {record.doubt}")
-        workflow.prepare()
-        prepare_to_fork()
-        watch.end()
-        try:
-            WarmHost(sock, opening["tmpdirs"], prepare).run()
+            if why := _why_not(parse, workflow):
+                workflow.close()
+                refuse(sock, why, Scope.CONTEXT)
+            workflow.prepare()
+            _ready_to_fork(snakemake, watch)
+            restore_streams()
+            WarmHost(sock, opening["tmpdirs"], lambda frame: prepare(workflow, frame)).run()
         except _InChild:
             reset_after_fork()
             return
+        except BaseException as error:  # Snakemake would take it for the workflow's
+            restore_streams()
+            workflow.close()
+            crash(sock, error)
         workflow.close()
         os._exit(0)
 
-    _log_to(opening["log"])
+    def prepare(workflow: ParsedWorkflow, frame: Frame) -> None:
+        environment = frame["env"]
+        if conflict := parse.conflict(environment.keys() - opening["env"].keys()):
+            raise StaleError(f"the Snakefile {conflict}", Scope.CONTEXT)
+        if change := parse.change():
+            raise StaleError(change, Scope.PARSE)
+        try:
+            arguments = snakemake.job_arguments(frame["job_argv"])
+        except UnexpectedSnakemakeError as error:
+            raise StaleError(str(error), Scope.JOB) from error
+        for name in parse.assigned & environment.keys():
+            del environment[name]
+        sys.argv = [sys.argv[0], *frame["argv"]]
+        workflow.become(arguments)
+
     os.chdir(opening["cwd"])
-    snakemake.watch_cores(lambda: record.add_doubt("reads workflow.cores"))
+    snakemake.watch_cores(lambda: parse.add_doubt("reads workflow.cores"))
     host = os.getpid()
     tempfile.gettempdir()  # it writes a file to see whether it can, the first time
-    record.start()
+    parse.start()
     try:
         snakemake.main_until_parsed(opening["argv"], parsed)
     finally:
-        if os.getpid() == host:  # it never came to the parsed workflow: let the job itself show why
-            refuse(sock, "the Snakefile could not be parsed")
+        if os.getpid() == host and not has_been_parsed:  # let the job itself show why
+            refuse(sock, "the Snakefile could not be parsed", Scope.NOW)
 
 
-def refuse(sock: socket.socket, why: str) -> NoReturn:
-    sock.sendall(encode({"op": "refused", "why": why}))
+def _why_not(parse: Parse, workflow: ParsedWorkflow) -> str:
+    """Why jobs can't be forked from a parsed workflow, or ""."""
+    try:
+        doubt = parse.judge(workflow)
+        workflow.check()
+    except UnexpectedSnakemakeError as error:
+        return f"this Snakemake is not as expected: {error}"
+    except Exception as error:  # an object that fails when it is looked at
+        return f"what the Snakefile keeps can't be looked at: {error!r}"
+    return f"the Snakefile {doubt}" if doubt else ""
+
+
+def refuse(sock: socket.socket, why: str, scope: Scope) -> NoReturn:
+    sock.sendall(encode({"op": "refused", "why": why, "scope": scope}))
     os._exit(0)
+
+
+def crash(sock: socket.socket, error: BaseException) -> NoReturn:
+    """End the host with an error of its own, which the pilot tells of, too."""
+    traceback.print_exception(error)
+    with contextlib.suppress(OSError):
+        sock.sendall(encode({"op": "crashed", "why": repr(error)}))
+    os._exit(1)
 
 
 def _first_frame(sock: socket.socket) -> Frame:
@@ -214,11 +251,25 @@ def _first_frame(sock: socket.socket) -> Frame:
     return decode(read(body_length(read(HEADER.size))))
 
 
-def _log_to(path: str) -> None:
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+def _silence() -> Callable[[], None]:
+    """Have what the Snakefile prints go nowhere: it is no job's. Returns what puts the streams back, once."""
+    streams = [(fd, os.dup(fd)) for fd in (1, 2)]
+    null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    for fd, _ in streams:
+        os.dup2(null, fd)
+    os.close(null)
+
+    def put_back() -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        processes.flush_c_streams()
+        while streams:
+            fd, kept = streams.pop()
+            os.dup2(kept, fd)
+            os.close(kept)
+
+    return put_back
 
 
 def main() -> None:
@@ -233,35 +284,19 @@ def main() -> None:
         serve(sock)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException as error:
+        if os.getpid() == host:
+            crash(sock, error)
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 1
     finally:
-        error = sys.exc_info()[1]
-        if error is not None:
-            sys.excepthook(type(error), error, error.__traceback__)
-            status = 1
         # A child ends here as Python ends after Snakemake's main, and must never go on as a host.
         if os.getpid() != host:
             with contextlib.suppress(BaseException):
-                finish_threads()
-                atexit._run_exitfuncs()
-            write_out()
+                end_as_python_does(*_at_fork[-1])
         os._exit(status)
-
-
-def write_out() -> None:
-    """In a child: write what is left in buffers, also in those of files that a rule left open.
-
-    Python does so at its end, when it destroys all objects, of which most here are the host's.
-    """
-    left_open = processes.open_files() - {0, 1, 2}
-    # Without the host's: those are frozen.
-    objects = gc.get_objects() if left_open else ()
-    files = [one for one in objects if type(one) in (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)]
-    files.sort(key=lambda one: type(one) is not io.TextIOWrapper)  # these write to the others
-    for stream in (*files, sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
-    if left_open:
-        processes.flush_c_streams()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import textwrap
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,76 @@ def test_two_workflows_run_side_by_side_and_one_hosts_death_is_not_the_others(tm
 
     kept, lost = asyncio.run(asyncio.wait_for(body(), 90))
     assert (kept.end, lost.end) == (End.SUCCEEDED, End.LOST)
+
+
+def test_a_job_that_cannot_be_prepared_starts_colder_and_its_neighbours_stay(tmp_path: Path) -> None:
+    """Snakemake's own parser raises what it likes for a value with a comma."""
+    (tmp_path / "held").mkdir()
+
+    async def body() -> tuple[Outcome, Outcome, tuple[str, int], tuple[str, int]]:
+        hosts = Hosts()
+        first = await run(hosts, launch(tmp_path, "0"))
+        held = asyncio.create_task(hosts.run(launch(tmp_path, "1", then="true")))
+        unfit = await hosts.run(replace(launch(tmp_path, "2"), job_argv=("--target-jobs", "a:i=c,d", "--cores", "1")))
+        neighbour = await held
+        last = await run(hosts, launch(tmp_path, "3"))
+        await hosts.stop(0.2)
+        return unfit, neighbour, first, last
+
+    unfit, neighbour, first, last = asyncio.run(asyncio.wait_for(body(), 90))
+    assert (unfit.end, unfit.warm_start) == (End.FAILED, WarmStart.IMPORT)
+    assert "it does not take --target-jobs a:i=c,d" in unfit.colder_because
+    assert "Invalid target wildcards definition" in unfit.log_tail
+    assert neighbour.end is End.SUCCEEDED
+    assert first == last
+
+
+def test_a_host_that_crashes_says_why(tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text(
+        textwrap.dedent(SNAKEFILE) + "sys.modules['__main__'].Host._start = lambda *_: 1 / 0"
+    )
+
+    async def body() -> Outcome:
+        hosts = Hosts()
+        outcome = await hosts.run(launch(tmp_path, "0"))
+        await hosts.stop(0.2)
+        return outcome
+
+    outcome = asyncio.run(asyncio.wait_for(body(), 60))
+    assert (outcome.end, outcome.detail) == (End.LOST, "the rule host is gone (ZeroDivisionError('division by zero'))")
+
+
+def test_a_parse_that_fails_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "Snakefile").write_text("raise ValueError")
+
+    async def body() -> list[Outcome]:
+        hosts = Hosts()
+        outcomes = [await hosts.run(launch(tmp_path, "0"))]
+        (tmp_path / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
+        outcomes.append(await hosts.run(launch(tmp_path, "1")))
+        monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: time.monotonic() + contexts.REFUSAL_S)
+        outcomes.append(await hosts.run(launch(tmp_path, "2")))
+        await hosts.stop(0.2)
+        return outcomes
+
+    broken, refused, served = asyncio.run(asyncio.wait_for(body(), 90))
+    assert (broken.end, broken.warm_start) == (End.FAILED, WarmStart.IMPORT)
+    assert (refused.end, refused.warm_start) == (End.SUCCEEDED, WarmStart.IMPORT)
+    assert broken.colder_because == refused.colder_because == "the Snakefile could not be parsed"
+    assert (served.end, served.warm_start, served.colder_because) == (End.SUCCEEDED, WarmStart.WORKFLOW, "")
+
+
+def test_a_parse_that_is_out_of_date_now_and_then_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contexts, "JOBS_WORTH_A_PARSE", 2)
+
+    async def body(changed_after: int) -> list[WarmStart]:
+        hosts, levels = Hosts(), []
+        for i in range(8):
+            if i % changed_after == 0:
+                (tmp_path / "Snakefile").write_text(textwrap.dedent(SNAKEFILE) + f"# {i}")
+            levels.append((await hosts.run(launch(tmp_path, str(i)))).warm_start)
+        await hosts.stop(0.2)
+        return levels
+
+    assert asyncio.run(asyncio.wait_for(body(2), 90)) == [WarmStart.WORKFLOW] * 8
+    assert asyncio.run(asyncio.wait_for(body(1), 90)) == [WarmStart.WORKFLOW] * 2 + [WarmStart.IMPORT] * 6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -167,24 +168,37 @@ def test_the_examples_come_out_the_same_at_all_levels(tmp_path: Path, name: str,
 @pytest.mark.parametrize(
     ("statement", "because"),
     [
-        ("import datetime; X = datetime.datetime.now().isoformat()", "has 'now('"),
-        ("import time; X = time.time_ns()", "has 'time_ns('"),
-        ("import random; X = random.SystemRandom().random()", "has 'random('"),
-        ("from helper import X", "has 'now('"),
+        ("import datetime; X = datetime.datetime.now().isoformat()", "calls datetime.now()"),
+        ("import time; X = time.time_ns()", "calls time.time_ns()"),
+        ("import random; X = random.SystemRandom().random()", "calls random.SystemRandom.random()"),
+        ("from helper import X", "calls datetime.now()"),
         ("import random; random.seed(1); random.getrandbits(8); X = 1", "uses random numbers"),
-        ("import uuid; X = uuid.uuid4()", "has 'uuid4('"),
-        ("import os; X = os.popen('date +%s%N').read().strip()", "starts a process"),
+        ("import uuid; X = uuid.uuid4()", "calls uuid.uuid4()"),
+        ("import os; X = os.popen('date +%s%N').read().strip()", "starts a process (date)"),
         ("import threading; threading.Thread(target=threading.Event().wait, daemon=True).start(); X = 1", "threads"),
         ("X = workflow.cores", "reads workflow.cores"),
         ("import sqlite3; X = sqlite3.connect(':memory:').execute('select 1').fetchone()", "opens a database"),
-        ("X = 1  # polars", "has 'polars'"),
-        ("X = open('parses', 'a').write('one more')", "writes "),
+        ("from polars import X", "uses polars, which opens files unseen"),
+        ("X = open('parses', 'a').write('one more')", "appends to "),
+        ("X = open('helper.py')", "keeps "),
+        ("import threading; X = 1; LOCK = [threading.Lock()]", "keeps a lock (LOCK)"),
+        ("import random; X = 1; RANDOM = random.Random(1)", "keeps a random generator (RANDOM)"),
+        ("X = 1; from shared import POOLS", "keeps a pool (POOLS)"),
+        ("X = 1; NUMBERS = iter(range(5))", "keeps an iterator (NUMBERS)"),
+        ("import os; os.makedirs('sub', exist_ok=True); os.chdir('sub'); X = 1; os.chdir('/')", "changes its working"),
+        ("import os, tempfile; tempfile.tempdir = os.getcwd(); X = 1", "sets tempfile.tempdir"),
+        ("import os; os.environ['TMPDIR'] = os.getcwd(); X = 1", "sets TMPDIR, which each job has its own of"),
+        ("import os; X = os.environ.get('TMPDIR', '') and 1", "reads TMPDIR, which each job has its own of"),
+        ("import signal; signal.signal(signal.SIGUSR1, print); X = 1", "handles signals"),
     ],
 )
 def test_a_parse_that_may_not_be_shared_is_not_and_the_journal_says_why(
     workflow: Workflow, statement: str, because: str
 ) -> None:
-    workflow.write("import datetime\nX = datetime.datetime.now().isoformat()\n", "helper.py")
+    workflow.write("import datetime\nX = datetime.datetime.now().isoformat()\n", "helper.py").write(
+        "X = 1", "polars.py"
+    )
+    workflow.write("import concurrent.futures\nPOOLS = [concurrent.futures.ThreadPoolExecutor(1)]\n", "shared.py")
     workflow.write(f"""
         import sys; sys.path.insert(0, {str(workflow.folder)!r})
         {statement}
@@ -200,6 +214,189 @@ def test_a_parse_that_may_not_be_shared_is_not_and_the_journal_says_why(
     ended = workflow.journal("job_ended")
     assert {event["warm_start"] for event in ended} == {"import"}
     assert all(because in event["colder_because"] for event in ended)
+
+
+# What real Snakefiles have at their top, and what is no reason against the fastest level.
+ORDINARY = """
+    # now() time() random() polars sys.argv
+    import csv, datetime, functools, json, logging, os, random, re, subprocess, sys, threading, time, uuid
+    from collections import defaultdict, namedtuple
+    from dataclasses import dataclass
+    from pathlib import Path
+    import yaml
+    from snakemake.utils import min_version, validate
+    min_version("9.0")
+    with open("table.tsv") as table:
+        reader = csv.DictReader(table, delimiter="\\t")
+        ROWS = {row["sample"]: row for row in reader}
+    VERSION = subprocess.run(["git", "--version"], capture_output=True, text=True).stdout
+    Path("seen.yaml").write_text(yaml.safe_dump(ROWS))
+    with open("seen.yaml") as seen:
+        assert yaml.safe_load(seen) == ROWS
+    thread = threading.Thread(target=print); thread.start(); thread.join(); del thread
+    sys.stderr.write("parsing"); logger.info("parsing"); logging.getLogger("x").warning("parsing")
+    Row = namedtuple("Row", "a b")
+    row, pattern, groups = Row(1, [2]), re.compile("a"), defaultdict(list, a=[Path("a")])
+    @dataclass
+    class Sample:
+        name: str
+    SAMPLES = [Sample(name) for name in ROWS]
+    @functools.lru_cache
+    def today(): return datetime.date.today()
+    def sample(wildcards): return [time.time(), uuid.uuid4(), random.random()] and ROWS[wildcards.sample]["n"]
+    rule all:
+        input: expand("{sample}.txt", sample=ROWS)
+    rule a:
+        output: "{sample}.txt"
+        params: n=sample
+        run:
+            assert time.time() and today() and random.random()
+            Path(output[0]).write_text(f"{params.n} {row} {SAMPLES}")
+"""
+TABLES = """
+    import numpy as np
+    import pandas as pd
+    samples = pd.read_csv("table.tsv", sep="\\t", dtype=str).set_index("sample", drop=False).sort_index()
+    numbers, groups = samples["n"].astype(int), samples.groupby("n")
+    weights = np.linalg.inv(np.eye(300)) @ np.ones((300, 300))  # in threads of its own
+    rule all:
+        input: expand("{sample}.txt", sample=samples["sample"])
+    rule a:
+        output: "{sample}.txt"
+        run:
+            with open(output[0], "w") as file:
+                print(samples.loc[wildcards.sample, "n"], numbers.sum(), weights.sum(), file=file)
+                print(np.random.random() < 1, file=file)
+"""
+
+
+@pytest.mark.parametrize("snakefile", [ORDINARY, TABLES], ids=["ordinary", "tables"])
+def test_ordinary_snakefiles_get_the_fastest_level(tmp_path: Path, snakefile: str) -> None:
+    if snakefile is TABLES:
+        pytest.importorskip("pandas")
+    found = {}
+    for level in ("workflow", "off"):
+        workflow = at_level(level, tmp_path).write(snakefile).write("sample\tn\na\t1\nb\t2\n", "table.tsv")
+        assert workflow.run() == 0, workflow.output[-3000:]
+        ended = workflow.journal("job_ended")
+        assert {(event["warm_start"], event["colder_because"]) for event in ended} == {(level, "")}
+        found[level] = [workflow.read("a.txt"), workflow.read("b.txt")]
+    assert found["workflow"] == found["off"]
+
+
+# What a rule has at its end that Python ends for it, each with a file that shows it.
+ENDINGS = """
+    import atexit, threading, zipfile
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+    def write(name): open(name, "w").write("written")
+    rule all:
+        input: "pool", "timer", "archive"
+    rule pool:
+        output: "pool"
+        run:
+            global pools
+            pools = [ThreadPoolExecutor(2), ProcessPoolExecutor(2)]
+            for pool in pools:
+                pool.submit(len, "a").result()
+            write(output[0])
+    rule timer:
+        output: "timer"
+        run:
+            threading.Timer(0.5, write, ["fired"]).start()
+            atexit.register(write, "exited")
+            write(output[0])
+    rule archive:
+        output: "archive"
+        run:
+            global archive
+            archive = zipfile.ZipFile(output[0], "w")
+            archive.writestr("name", "content")
+"""
+
+
+def test_jobs_end_as_python_ends(any_warmth: Workflow) -> None:
+    workflow = any_warmth.write(ENDINGS)
+    assert workflow.run(timeout=100) == 0, workflow.output[-3000:]
+    assert [workflow.read(name) for name in ("fired", "exited")] == ["written"] * 2
+    with zipfile.ZipFile(workflow.folder / "archive") as archive:
+        assert archive.read("name") == b"content"
+
+
+def test_a_rule_that_fails_while_its_pool_lives_ends(any_warmth: Workflow) -> None:
+    workflow = any_warmth.write("""
+        from concurrent.futures import ThreadPoolExecutor
+        rule all:
+            output: "never"
+            run:
+                global pool
+                pool = ThreadPoolExecutor(2)
+                pool.submit(len, "a").result()
+                raise ValueError("as it was told")
+    """)
+    assert workflow.run(timeout=100) == 1
+    assert "as it was told" in workflow.output
+
+
+HELPED = """
+    import helpers
+    rule second:
+        input: "first"
+        output: "second"
+        run:
+            open(output[0], "w").write(str(helpers.NUMBER))
+    rule first:
+        output: "first"
+        run:
+            open("helpers.py", "w").write("NUMBER = 2222")
+            open(output[0], "w").write(str(helpers.NUMBER))
+"""
+
+
+@pytest.mark.parametrize("writes_compiled", [True, False])
+def test_a_module_that_a_rule_rewrites_is_loaded_anew(any_warmth: Workflow, writes_compiled: bool) -> None:
+    """Also where Python has loaded it from what it had compiled, and never opened its source."""
+    workflow = any_warmth.write(HELPED).write("NUMBER = 1", "helpers.py")
+    workflow.env.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not writes_compiled:
+        workflow.env["PYTHONDONTWRITEBYTECODE"] = "1"
+    assert workflow.run() == 0, workflow.output[-3000:]
+    assert (workflow.read("first"), workflow.read("second")) == ("1", "2222")
+    assert (workflow.folder / "__pycache__").exists() is writes_compiled
+
+
+def test_a_parse_that_each_job_would_repeat_is_given_up(workflow: Workflow) -> None:
+    """Outputs appear in the folder that the Snakefile lists."""
+    for i in range(6):
+        workflow.write("", f"{i}.in")
+    workflow.write("""
+        rule all:
+            input: expand("{i}.out", i=glob_wildcards("{i,[0-9]}.in").i)
+        rule a:
+            input: "{i}.in"
+            output: "{i}.out"
+            run: open(output[0], "w").close()
+    """)
+    assert workflow.run("--jobs", "1") == 0, workflow.output[-3000:]
+    ended = workflow.journal("job_ended")
+    because = f"parsed again and again: {workflow.folder}"
+    assert {event["warm_start"] for event in ended[2:]} == {"import"}
+    assert all(because in event["colder_because"] for event in ended if event["warm_start"] == "import")
+
+
+def test_what_is_printed_in_a_warm_parse_is_in_no_file(workflow: Workflow) -> None:
+    workflow.write("""
+        import sys
+        print("said to stdout"); sys.stdout.write("not ended"); print("said to stderr", file=sys.stderr)
+        rule all:
+            output: "out"
+            run:
+                print("said by the rule")
+                open(output[0], "w").close()
+    """)
+    assert workflow.run() == 0, workflow.output[-3000:]
+    (log,) = (path for path in workflow.run_folders[-1].glob("logs/*/*") if path.is_file())
+    assert "said by the rule" in log.read_text()
+    assert not any(words in log.read_text() for words in ("said to", "not ended"))
 
 
 def test_a_parse_that_depends_on_files_that_jobs_change_comes_out_right(any_warmth: Workflow) -> None:
