@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
+from .programs import lack
 from .workflow import Workflow
 
 if TYPE_CHECKING:
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
 # No example has a deadline: machines are busy at times, and speed is for the benchmarks.
 hypothesis.settings.register_profile("daskjq", derandomize=bool(os.environ.get("CI")), deadline=None)
 hypothesis.settings.load_profile("daskjq")
+
+
+@pytest.hookimpl(tryfirst=True)  # before fixtures start anything
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, with the reason, what this machine lacks programs for."""
+    if reason := lack(need for mark in item.iter_markers("needs") for need in mark.args):
+        pytest.skip(reason)
 
 
 @pytest.fixture
