@@ -27,7 +27,6 @@ from ..processes import kill, started_with
 NODES = ("n1", "n2", "n3", "n4")
 CPUS = 4
 MEMORY_MIB = 4000
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo", "scontrol")
 
 CONF = """\
 ClusterName=daskjq
@@ -246,10 +245,6 @@ class SlurmCluster:
     def _log_tails(self) -> str:
         logs = sorted([*self.folder.glob("*.log"), *self.folder.glob("*.out"), self.folder / "munge" / "log"])
         return "\n".join(f"{log.name}: {log.read_text(errors='replace')[-800:]}" for log in logs if log.exists())
-
-
-def missing_programs() -> list[str]:
-    return [program for program in PROGRAMS if shutil.which(program) is None]
 
 
 def _job(line: str) -> SlurmJob:

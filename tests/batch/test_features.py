@@ -52,6 +52,7 @@ def test_deployment(case: Case, together: Callable[[Sequence[Case]], Workflow]) 
     case.verify(together(DEPLOYMENT))
 
 
+@pytest.mark.needs("rsync")
 @pytest.mark.feature("--shared-fs-usage none", system="slurm")
 def test_pilots_that_share_no_working_directory(workflow: Workflow) -> None:
     stored(workflow)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
+from ..programs import MPI
 from ..workflow import Workflow
 from .slurm import SlurmCluster
 
@@ -79,10 +78,9 @@ POOLS = """
 """
 
 
+@pytest.mark.needs(*MPI)
 @pytest.mark.feature("tasks, nodes, mpi: mpirun and srun with MPI on several nodes", system="slurm")
 def test_mpirun_and_srun_reach_all_nodes_of_the_pilot(workflow: Workflow, slurm: SlurmCluster) -> None:
-    if shutil.which("mpicc") is None or shutil.which("mpirun") is None:
-        pytest.fail("this test needs OpenMPI (Debian: openmpi-bin libopenmpi-dev)")
     workflow.write(SNAKEFILE).write(PROGRAM, "sum.c").write(POOLS, "pools.yaml")
     workflow.options = ("--daskjq-interface", "lo", "--daskjq-pools", "pools.yaml")
     assert workflow.run("--jobs", "4", "--cores", "2") == 0, workflow.output[-3000:]

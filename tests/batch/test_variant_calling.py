@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 
 import pytest
 
+from ..programs import VARIANT_CALLING
 from ..workflow import Workflow
 from .conftest import OPTIONS
 from .slurm import SlurmCluster
@@ -21,10 +21,8 @@ def results(workflow: Workflow) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
 
 
+@pytest.mark.needs(*VARIANT_CALLING)
 def test_local_executor_this_machine_and_slurm_give_the_same_bytes(tmp_path: Path, slurm: SlurmCluster) -> None:
-    missing = [tool for tool in ("bwa", "samtools", "wgsim", "bcftools") if shutil.which(tool) is None]
-    if missing:
-        pytest.fail(f"needs Debian's bwa, samtools and bcftools; missing are {', '.join(missing)}")
     runs = {
         "stock": (Workflow(tmp_path / "stock"), "local", ("--cores", "2")),
         "local": (Workflow(tmp_path / "local"), "daskjq", ("--jobs", "100")),

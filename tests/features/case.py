@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from ..programs import missing
 from ..workflow import Workflow
 
 
@@ -24,6 +25,7 @@ class Case:
     files : further files that are there before; those with a shebang can be executed.
     options : of `snakemake`.
     env : variables of `snakemake`; `{folder}` is the workflow's.
+    needs : programs that it can't do without.
     note : for the table.
     """
 
@@ -35,6 +37,7 @@ class Case:
     files: Mapping[str, str] = field(default_factory=dict)
     options: Sequence[str] = ()
     env: Mapping[str, str] = field(default_factory=dict)
+    needs: Sequence[str] = ()
     note: str = ""
 
     @property
@@ -51,7 +54,8 @@ class Case:
 
 
 def run_together(cases: Sequence[Case], workflow: Workflow, *options: str) -> None:
-    """Run all `cases` in one go; one that fails leaves the others as they are."""
+    """Run all `cases` that can run here in one go; one that fails leaves the others as they are."""
+    cases = [case for case in cases if not missing(case.needs)]
     lines = []
     for case in cases:
         workflow.write(case.rules, f"{case.slug}.smk")
@@ -72,7 +76,14 @@ def parametrize(cases: Sequence[Case], system: str = "local") -> pytest.MarkDeco
     return pytest.mark.parametrize(
         "case",
         [
-            pytest.param(case, id=case.slug, marks=pytest.mark.feature(case.feature, system=system, note=case.note))
+            pytest.param(
+                case,
+                id=case.slug,
+                marks=[
+                    pytest.mark.feature(case.feature, system=system, note=case.note),
+                    pytest.mark.needs(*case.needs),
+                ],
+            )
             for case in cases
         ],
     )

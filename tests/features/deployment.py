@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import os
 
+from ..programs import MODULES
 from ..workflow import Workflow
 from .case import Case
+
+METHODS = ("--software-deployment-method", "conda", "apptainer", "env-modules")
 
 FAKE_CONDA = """\
 #!/bin/bash
@@ -29,6 +32,8 @@ case "$1 $2" in
     *) echo "the fake knows no conda $*" >&2; exit 1 ;;
 esac
 """
+
+FAKE_ACTIVATE = "export FAKE_PREFIX=$1\n"
 
 FAKE_APPTAINER = """\
 #!/bin/bash
@@ -65,9 +70,10 @@ DEPLOYMENT = (
             "modulefiles/bio/x/1.0": "#%Module\nsetenv MODULE_X {of x}\n",
             "modulefiles/bio/y": "#%Module\nsetenv MODULE_Y {of y}\n",
         },
-        env={"MODULEPATH": "modulefiles", "BASH_ENV": "/usr/share/modules/init/bash"},
-        options=["--software-deployment-method", "conda", "apptainer", "env-modules"],
+        env={"MODULEPATH": "modulefiles", "BASH_ENV": MODULES},
+        options=METHODS,
         expect={"deployment/with_modules.txt": "of x of y bio/x/1.0:bio/y\n"},
+        needs=[MODULES],
     ),
     Case(
         "conda, with --software-deployment-method conda, --conda-prefix",
@@ -79,10 +85,10 @@ DEPLOYMENT = (
         """,
         files={
             "fakes/conda": FAKE_CONDA,
-            "fake/bin/activate": "export FAKE_PREFIX=$1\n",
+            "fake/bin/activate": FAKE_ACTIVATE,
             "envs/tool.yaml": "dependencies: [tool]\n",
         },
-        options=["--conda-prefix", "environments"],
+        options=[*METHODS, "--conda-prefix", "environments"],
         expect={"deployment/with_conda.txt": "environments\ndependencies: [tool]\n"},
         note="a fake conda: the real one can't be had here",
     ),
@@ -96,7 +102,7 @@ DEPLOYMENT = (
         """,
         files={"fakes/apptainer": FAKE_APPTAINER},
         env={"PATH": f"{{folder}}/fakes:{os.environ['PATH']}"},
-        options=["--apptainer-prefix", "images", "--apptainer-args=--fake-option"],
+        options=[*METHODS, "--apptainer-prefix", "images", "--apptainer-args=--fake-option"],
         targets=["deployment/in_container.txt"],
         check=apptainer,
         note="a fake apptainer: the real one can't be had here",

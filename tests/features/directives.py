@@ -138,6 +138,7 @@ DIRECTIVES = (
         """,
         files={"scripts/write.R": "writeLines(paste(snakemake@params$word, snakemake@rule), snakemake@output[[1]])\n"},
         expect={"script/r.txt": "hello script_r\n"},
+        needs=["Rscript"],
     ),
     Case(
         "notebook",

@@ -1,4 +1,4 @@
-"""Storage providers, and pilots that share less than everything. Needs rsync (snakemake-storage-plugin-fs)."""
+"""Storage providers, and pilots that share less than everything."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from ..levels import LEVELS, assert_same, at_level, facts
 from ..workflow import Workflow
 
+pytestmark = pytest.mark.needs("rsync")  # of snakemake-storage-plugin-fs
 feature = pytest.mark.feature
 
 EVERYTHING = {

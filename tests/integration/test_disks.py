@@ -12,7 +12,7 @@ import pytest
 
 from ..workflow import Workflow
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+pytestmark = pytest.mark.needs("root", "mount")
 
 HELD_IN_TURN = """
     rule all:
@@ -32,7 +32,10 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MB and 60 files."""
     path = tmp_path / "disk"
     path.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=60", "tmpfs", str(path)], check=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=60", "tmpfs", str(path)]
+    mounted = subprocess.run(mount, capture_output=True, text=True)
+    if mounted.returncode != 0:  # a container that root may not mount in
+        pytest.skip(f"can't mount a file system: {mounted.stderr.strip()}")
     yield path
     subprocess.run(["umount", "--lazy", str(path)], check=True)
 
