@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 from .workflow import Workflow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+    from typing import Any
 
-LEVELS = ("off", "import", "workflow")
+FORKED = ("off", "import", "workflow")
+"""The levels at which a job is a Snakemake of its own."""
+LEVELS = (*FORKED, "direct")
 PASSING = re.compile(
     r"Elapsed time: .*|/tmp/[\w/.-]+|\btmp\w{8}\b|\b\d{4}-\d\d-\d\d[ T][\d:.,]+"
     r"|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=ervice job )\d+"
@@ -67,14 +70,31 @@ def facts(workflow: Workflow) -> dict[str, list[str]]:
     return {name: sorted(texts) for name, texts in found.items()}
 
 
+def assert_started_at(level: str, ended: Sequence[Mapping[str, Any]], *, but: tuple[str, ...] = ()) -> None:
+    """Jobs have started as warm as this. `but`: how the keys of those begin that can't start directly, and say why."""
+    for event in ended:
+        if level == "direct" and event["key"].startswith(but):
+            assert event["warm_start"] != "direct", event
+            assert event["colder_because"], event
+        else:
+            assert (event["warm_start"], event["colder_because"]) == (level, ""), event
+
+
 def assert_same(found: Mapping[str, Mapping[str, list[str]]]) -> None:
-    """The `facts` of all levels are the same, or the failure tells each line that is not."""
+    """The `facts` of all levels are the same, or the failure tells each line that is not.
 
-    def lines(level: str) -> list[str]:
-        return [
-            f"{name}: {line}" for name, texts in found[level].items() for text in texts for line in text.split("\n")
-        ]
+    Of a direct start, the log has only what the command wrote.
+    """
 
-    for level in LEVELS[1:]:
-        different = difflib.unified_diff(lines("off"), lines(level), "off", level, lineterm="", n=1)
-        assert found[level] == found["off"], "\n".join(different)
+    def compared(level: str, other: str) -> dict[str, list[str]]:
+        logs = "direct" not in (level, other)
+        return {name: texts for name, texts in found[level].items() if logs or not name.startswith("log ")}
+
+    def lines(level: str, other: str) -> list[str]:
+        facts = compared(level, other).items()
+        return [f"{name}: {line}" for name, texts in facts for text in texts for line in text.split("\n")]
+
+    first, *others = found
+    for level in others:
+        different = difflib.unified_diff(lines(first, level), lines(level, first), first, level, lineterm="", n=1)
+        assert compared(level, first) == compared(first, level), "\n".join(different)

@@ -320,10 +320,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
             if isinstance(command, Command):
                 return replace(launch, command=command)
             launch = replace(launch, warm_start=WarmStart.WORKFLOW, colder_because=command)
+        try:
+            job_argv = tuple(self._arguments.of_job(job, request))
+        except ValueError as error:
+            raise NotPreparedError(str(error)) from None
         return replace(
             launch,
             common_argv=self._arguments.common,
-            job_argv=tuple(self._arguments.of_job(job, request)),
+            job_argv=job_argv,
             cwd=str(self.workflow.workdir_init) if self._arguments.common_workdir else "",
             storage_prefix=self._arguments.storage_prefix,
             python=self.get_python_executable(),

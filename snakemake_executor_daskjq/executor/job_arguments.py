@@ -8,7 +8,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from snakemake_interface_executor_plugins.settings import SharedFSUsage
-from snakemake_interface_executor_plugins.utils import encode_target_jobs_cli_args
+
+from ..model.target_spec import encode_target_jobs
 
 if TYPE_CHECKING:
     from snakemake_interface_executor_plugins.executors.real import RealExecutor
@@ -33,8 +34,8 @@ class JobArguments:
         self._waits = waits
 
     def of_job(self, job: JobExecutorInterface, request: Request) -> list[str]:
-        """As `RealExecutor.get_job_args`."""
-        arguments = ["--target-jobs", *encode_target_jobs_cli_args(job.get_target_spec())]
+        """As `RealExecutor.get_job_args`. Raises ValueError where a command line can't tell which job it is."""
+        arguments = ["--target-jobs", *encode_target_jobs(job.get_target_spec())]
         arguments += ["--allowed-rules", *job.rules]
         arguments += ["--local-groupid", job.jobid] if job.is_group() else ["--force-use-threads"]
         arguments += [*self._cores(job, request), "--attempt", job.attempt]

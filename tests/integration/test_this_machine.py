@@ -53,7 +53,7 @@ PRODUCTION = """
 """
 
 
-@pytest.mark.parametrize("level", ["direct", *LEVELS])
+@pytest.mark.parametrize("level", LEVELS)
 def test_cores_are_those_of_the_run(tmp_path: Path, level: str) -> None:
     workflow = at_level(level, tmp_path).write(CORES)
     assert workflow.run("--jobs", "9", "--cores", "8") == 0, workflow.output[-3000:]
@@ -144,7 +144,7 @@ def test_a_gpu_that_is_there_is_not_hidden_where_more_are_asked_for(workflow: Wo
     assert workflow.read("x") == "0\n"
 
 
-@pytest.mark.parametrize("level", ["direct", *LEVELS])
+@pytest.mark.parametrize("level", LEVELS)
 def test_config_values_keep_backslashes_and_quotes(tmp_path: Path, level: str) -> None:
     """`workflow.run` uses no shell, so these are the values themselves. (`local` has a shell read them: it fails.)"""
     values = [r"pat=\d+", "both='\"'", 'say=it\'s "me" too', "dict={'a': \"it's\"}", "text=$HOME `x`", "quoted='x'"]
@@ -172,7 +172,7 @@ def test_config_values_keep_backslashes_and_quotes(tmp_path: Path, level: str) -
     assert workflow.leftovers() == []
 
 
-@pytest.mark.parametrize("level", ["direct", *LEVELS])
+@pytest.mark.parametrize("level", LEVELS)
 def test_file_names_that_look_like_options(tmp_path: Path, level: str) -> None:
     workflow = at_level(level, tmp_path).write("""
         rule all:

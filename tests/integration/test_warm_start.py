@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ..levels import LEVELS, assert_same, at_level, facts
+from ..levels import FORKED, LEVELS, assert_same, assert_started_at, at_level, facts
 from ..programs import VARIANT_CALLING
 from ..snakefiles import HELD
 from ..workflow import HOST, Workflow
@@ -139,7 +139,7 @@ def test_everything_comes_out_the_same_at_all_levels(tmp_path: Path) -> None:
         assert workflow.leftovers() == []
         found[level] = facts(workflow)
         ended = workflow.journal("job_ended")
-        assert {(event["warm_start"], event["colder_because"]) for event in ended} == {(level, "")}
+        assert_started_at(level, ended, but=("run-", "together_"))
     assert len(found["off"]) > 20
     assert_same(found)
 
@@ -161,13 +161,13 @@ def test_the_examples_come_out_the_same_at_all_levels(tmp_path: Path, name: str,
     for level in LEVELS:
         workflow = at_level(level, tmp_path)
         assert workflow.run("--jobs", "100", "--snakefile", str(snakefile), *options) == 0, workflow.output[-3000:]
-        assert {event["warm_start"] for event in workflow.journal("job_ended")} == {level}
+        assert_started_at(level, workflow.journal("job_ended"))
         results = [workflow.folder / "pi.txt"] if name == "quickstart" else sorted(workflow.folder.glob("results/*"))
         found[level] = {path.name: path.read_bytes() for path in results}
         logs[level] = sorted(path.name for path in workflow.run_folders[-1].glob("logs/*/*.log"))
     assert found["off"]
-    assert found["import"] == found["workflow"] == found["off"]
-    assert logs["import"] == logs["workflow"] == logs["off"]
+    assert found["direct"] == found["import"] == found["workflow"] == found["off"]
+    assert logs["direct"] == logs["import"] == logs["workflow"] == logs["off"]
 
 
 @pytest.mark.parametrize(
@@ -527,7 +527,7 @@ FACTS = """
 def test_what_a_fork_must_not_share(tmp_path: Path) -> None:
     """Random numbers and temporary names are each job's own; descriptors, signals and threads as in a cold one."""
     seen = {}
-    for level in LEVELS:
+    for level in FORKED:
         workflow = at_level(level, tmp_path).write(FACTS)
         assert workflow.run() == 0, workflow.output[-3000:]
         assert {event["warm_start"] for event in workflow.journal("job_ended")} == {level}
@@ -571,9 +571,9 @@ SIGNALLED = f"""
 """
 
 
-def test_signals_to_a_job_have_the_same_effects_at_all_levels(tmp_path: Path) -> None:
+def test_signals_to_a_job_s_own_snakemake_have_the_same_effects_at_all_its_levels(tmp_path: Path) -> None:
     found = {}
-    for level in LEVELS:
+    for level in FORKED:
         workflow = at_level(level, tmp_path).write(SIGNALLED)
         assert workflow.run("--keep-going", "--jobs", "100", "--latency-wait", "0") == 1, workflow.output[-3000:]
         found[level] = (
