@@ -219,6 +219,7 @@ def test_a_run_that_ends_before_its_first_job_leaves_nothing(
             output: "x"
             shell: "touch tries {output}"
     """)
+    workflow.env["SNAKEMAKE_DASKJQ_WARM_START"] = "workflow"
     process = workflow.start("--jobs", "1")
     workflow.wait_until(lambda: list(workflow.folder.glob(meanwhile)))
     if killed:
