@@ -220,8 +220,6 @@ class Dispatcher(Generic[Fleet]):
     def _start_job(self, request: Request, pilot: Pilot, now: float) -> None:
         job = self._jobs[request.key]
         job.tries += 1
-        if job.tries == 2:
-            job.launch = replace(job.launch, again=True)
         job.placed_at = now
         pilot.jobs.add(request.key)
         self._changed[pilot.name] = pilot

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from snakemake_interface_executor_plugins.settings import DeploymentMethod, SharedFSUsage
 
 from ..errors import NotPreparedError
-from ..model.request import TMPDIR, Command
+from ..model.request import TMPDIR, Command, template_of
 from . import environment
 from .snakemake_internals import LocalRuns
 
@@ -225,9 +225,14 @@ class DirectStarts:
         self._files[key] = [path for one in captured for path in one.to_remove]
         scripts = [path for one in captured for path in one.scripts]
         fill = tuple(path for path in scripts if _is_to_be_filled(path))
+        self._files[key] += map(template_of, fill)
         always = environment.THREADS + (environment.FOLDERS if tmpdir else ())
         env, unset = environment.changes(first.environment, self._at_start, always)
         products = [*job.output, *job.log]
+        shadow = job.shadow_dir or ""
+        stale = [(os.path.abspath(path), bool(path.is_directory)) for path in products if not path.flags.get("update")]
+        if shadow:  # what an earlier try, which was lost, has made there
+            stale += [(os.path.abspath(os.path.join(shadow, path)), bool(path.is_directory)) for path in products]
         waits: tuple[str, ...] = ()
         folders: set[str] = set()
         if not self._local:
@@ -236,10 +241,11 @@ class DirectStarts:
             folders = {os.path.dirname(path) for path in made} | ({str(tmpdir)} if tmpdir != TMPDIR else set())
         return Command(
             argvs=tuple(tuple(one.argv) for one in captured),
-            cwd=os.path.abspath(job.shadow_dir or os.curdir),
+            cwd=os.path.abspath(shadow or os.curdir),
             env=env,
             unset=unset,
-            products=tuple(str(path) for path in products if not path.flags.get("update")),
+            stale=tuple(stale),
+            products=tuple(os.path.abspath(os.path.join(shadow, path)) for path in products),
             folders=tuple(sorted(folders - {"", "None"})),
             wait_for=waits,
             latency_wait_s=float(self._workflow.execution_settings.latency_wait),

@@ -12,6 +12,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,10 @@ common_settings = CommonSettings(
     auto_deploy_default_storage_provider=False,  # pilots have the environment that daskjq is installed in
     pass_group_args=True,
 )
+
+
+HAND_OVER_S = 0.1
+"""Jobs are handed over in batches that take so long to prepare."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
     # -- what Snakemake calls ---------------------------------------------------------------------------
 
     def run_jobs(self, jobs: Sequence[JobExecutorInterface]) -> None:
-        """Take over all jobs of a scheduling round at once."""
+        """Take over the jobs of a scheduling round."""
         service = self._started_service()
         pools = service.pools
         from ..migration import translate  # like all that only a run needs: every start imports this module
@@ -110,8 +115,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
             if (wanted := self._request(job, own.resources, pools)) is not None:
                 asked.append((job, wanted, own))
         self._warn_of_unmet([(request, own) for _, request, own in asked], pools)
-        batch = []
+        batch: list[tuple[Request, Launch]] = []
+        begun = time.monotonic()
         for job, request, own in asked:
+            if time.monotonic() - begun > HAND_OVER_S:  # the first of many must not wait for the last
+                service.submit(batch)
+                batch, begun = [], time.monotonic()
             self.run_job_pre(job)
             info = SubmittedJobInfo(job)
             try:

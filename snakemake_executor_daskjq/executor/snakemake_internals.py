@@ -56,17 +56,24 @@ class LocalRuns:
     def __init__(self, workflow: Any) -> None:
         from snakemake.executors import local
 
-        self._executor = workflow.scheduler._local_executor
-        self._prepare = self._executor.job_args_and_prepare
+        self._prepare = workflow.scheduler._local_executor.job_args_and_prepare
         self._names = list(inspect.signature(local.run_wrapper).parameters)
         self._wanted: dict[str, tuple[str, ...]] = {}  # by the rule: the parameters of its function
-        self._capturing = threading.local()
+        self._here = threading.local()  # what this thread captures, and whether it prepares
         self._answers: dict[tuple[str, str | None], tuple[int, str]] = {}
         self._step_in()
 
     def prepare(self, job: Any) -> dict[str, Any]:
-        """Prepare a job as for a local run; returns the arguments of `run_wrapper` by their names."""
-        return dict(zip(self._names, self._prepare(job), strict=True))
+        """Prepare a job as for a local run; returns the arguments of `run_wrapper` by their names.
+
+        Old outputs and logs stay: they are removed where the job starts, and when it does (`Command.stale`). A job
+        that never comes to that, for the run is interrupted, leaves what was there.
+        """
+        self._here.prepares = True
+        try:
+            return dict(zip(self._names, self._prepare(job), strict=True))
+        finally:
+            self._here.prepares = False
 
     def capture(self, job: Any, values: Mapping[str, Any]) -> Started | None:
         """The process that the function of the job's rule starts; None where it starts none."""
@@ -76,13 +83,13 @@ class LocalRuns:
             self._wanted[rule.name] = tuple(one.name for one in parameters if one.default is one.empty)
         own = {"rule": rule.name, "is_shell": rule.shellcmd is not None, "bench_record": None, "shadow_dir": None}
         arguments = {**values, **own}
-        started = self._capturing.started = Started()
+        started = self._here.started = Started()
         try:
             rule.run_func(**{name: arguments[name] for name in self._wanted[rule.name]})
         except _WouldStart:
             return started
         finally:
-            self._capturing.started = None
+            self._here.started = None
         return None
 
     def write_benchmark(self, job: Any, records: list[dict[str, Any]], *, extended: bool) -> None:
@@ -103,12 +110,20 @@ class LocalRuns:
 
     def _started(self) -> Started | None:
         """What this thread captures, None where it does not."""
-        return getattr(self._capturing, "started", None)
+        return getattr(self._here, "started", None)
 
     def _step_in(self) -> None:
         import snakemake.notebook
         import snakemake.script
+        from snakemake.jobs import Job
 
+        remove_existing_output = Job.remove_existing_output
+
+        async def remove_unless_prepared(job: Any) -> None:
+            if not getattr(self._here, "prepares", False):
+                await remove_existing_output(job)
+
+        Job.remove_existing_output = remove_unless_prepared
         shell: Any = importlib.import_module("snakemake.shell")  # `snakemake.shell` is the class, too
         stand_in(shell, "sp", Popen=self._popen)
         stand_in(shell, "tempfile", mkdtemp=self._mkdtemp)

@@ -106,6 +106,11 @@ TMPDIR = "/tmp/the-folder-of-this-daskjq-job"
 """Stands for a job's folder for temporary files until its pilot has made one (nothing in it has to be quoted)."""
 
 
+def template_of(path: str) -> str:
+    """Where a file of `Command.fill` is kept as it was: another try has another folder."""
+    return f"{path}.unfilled"
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """The processes that a job is, where it needs no Snakemake of its own. `TMPDIR` stands in all its texts.
@@ -116,7 +121,8 @@ class Command:
     cwd : the working directory.
     env : variables that Snakemake, or the Snakefile, has set. May hold secrets, so it is never shown.
     unset : variables that the Snakefile has removed.
-    products : what another try has to remove before it starts, seen from `cwd`.
+    stale : what is removed before each try: a path, and whether a folder goes with all that is in it.
+    products : what the command makes, its log files included.
     folders : those that must be there; on another machine they may not be seen yet.
     wait_for : files that must be there before it starts.
     latency_wait_s : how long to wait for them, and for products that the command's own processes write after its end.
@@ -128,6 +134,7 @@ class Command:
     cwd: str
     env: dict[str, str] = field(default_factory=dict, repr=False)
     unset: tuple[str, ...] = ()
+    stale: tuple[tuple[str, bool], ...] = ()
     products: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     wait_for: tuple[str, ...] = ()
@@ -155,7 +162,6 @@ class Launch:
     warm_start : the fastest level that may be used.
     colder_because : why that is not the one that the user allows; "" if it is.
     command : what to execute at the level `direct`, None where the job is a Snakemake of its own.
-    again : an earlier try of it was lost, and may have left something.
     amounts : what the request consumes.
     beyond : of the request.
     runtime_s : the longest the job may take in seconds, None for any time.
@@ -175,7 +181,6 @@ class Launch:
     warm_start: WarmStart = WarmStart.OFF
     colder_because: str = ""
     command: Command | None = None
-    again: bool = False
     amounts: Amounts = field(default_factory=dict)
     beyond: Amounts = field(default_factory=dict)
     runtime_s: int | None = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -31,6 +32,9 @@ RUNTIME_SLACK_S = 30.0
 
 CAN_T_START = 127
 """The exit status of a child that could not become its job (`host.not_started`)."""
+
+_PLAIN_PATH = re.compile(r"[\w@%+=:,./-]*", re.ASCII)
+"""As `shlex` has it: quoted or not, a shell reads the same."""
 
 KILLED = ("exit status 137", "ended by SIGKILL")
 """How `log_tail.rule_failure` tells a rule's command that got SIGKILL (137: as its shell reports it)."""
@@ -228,19 +232,27 @@ def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
 
 
 def _direct(launch: Launch, command: Command) -> Frame:
-    """What is a direct start's own in its frame, with the job's folder for temporary files in its place."""
+    """What is a direct start's own in its frame, with the job's folder for temporary files in its place.
+
+    Raises OSError where a command can't hold that folder as it is.
+    """
     tmpdir = launch.grant.tmpdir
+    if not _PLAIN_PATH.fullmatch(tmpdir) and any(TMPDIR in argument for argv in command.argvs for argument in argv):
+        raise OSError(
+            f"its folder for temporary files, {tmpdir!r}, has characters that a shell reads otherwise: choose another "
+            "place for it (--daskjq-scratch-folder, or TMPDIR on the pilot's host)"
+        )
 
     def filled(text: str) -> str:
         return text.replace(TMPDIR, tmpdir)
 
     argvs = [[filled(argument) for argument in argv] for argv in command.argvs]
     ready = {
-        "remove": command.products if launch.again else (),
+        "stale": command.stale,
         "folders": command.folders,
         "wait_for": command.wait_for,
-        "fill": command.fill,
         "wait_s": command.latency_wait_s,
+        "fill": command.fill,
     }
     return {
         "argv": argvs[0],
@@ -251,12 +263,9 @@ def _direct(launch: Launch, command: Command) -> Frame:
             **{name: filled(value) for name, value in command.env.items()},
         },
         "unset": command.unset,
-        "late": {
-            "products": [os.path.join(command.cwd, path) for path in command.products],
-            "latency_wait_s": command.latency_wait_s,
-        },
+        "late": {"products": command.products, "latency_wait_s": command.latency_wait_s},
         **({"benchmark": argvs} if command.benchmark else {}),
-        **({"ready": ready} if ready["remove"] or command.folders or command.wait_for or command.fill else {}),
+        "ready": ready,
     }
 
 

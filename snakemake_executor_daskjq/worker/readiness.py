@@ -1,7 +1,8 @@
 """What has to be so on a pilot's machine before a direct start's command is executed.
 
-The main process has prepared the job. On another machine its view of a shared file system may be ahead of ours, an
-earlier try may have left something, and the job's folder for temporary files is known here only.
+The main process has prepared the job. What an earlier run or try has left is removed at the last moment, and here. On
+another machine the main process' view of a shared file system may be ahead of ours, and the job's folder for temporary
+files is known here only.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shutil
 import time
 from typing import TYPE_CHECKING
 
-from ..model.request import TMPDIR
+from ..model.request import TMPDIR, template_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,32 +23,47 @@ SHOWN_FILES = 10
 
 
 def make_ready(
-    remove: Iterable[str],
+    stale: Iterable[tuple[str, bool]],
     folders: Iterable[str],
     wait_for: Sequence[str],
     wait_s: float,
     fill: Iterable[str],
     tmpdir: str,
 ) -> None:
-    """Remove what an earlier try made, make `folders`, await files, and put `tmpdir` into those of `fill`.
+    """Remove what is `stale`, make `folders`, await files, and put `tmpdir` into those of `fill`.
 
     Raises OSError, TimeoutError among them where files are not there after `wait_s` seconds.
     """
-    for path in remove:
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(path)
+    for path, whole in stale:
+        _remove(path, whole=whole)
     for folder in folders:
         os.makedirs(folder, exist_ok=True)
     _await(wait_for, wait_s)
     for path in fill:
-        with open(path, "r+b") as file:
-            text = file.read().replace(TMPDIR.encode(), os.fsencode(tmpdir))
-            file.seek(0)
-            file.truncate()
-            file.write(text)
+        _fill(path, tmpdir)
+
+
+def _remove(path: str, *, whole: bool) -> None:
+    """As Snakemake removes an output: a folder only if it is empty, or one of `directory()`."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        if whole:
+            shutil.rmtree(path)
+        else:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+    elif path != os.devnull:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def _fill(path: str, tmpdir: str) -> None:
+    template = template_of(path)
+    if not os.path.exists(template):
+        shutil.copyfile(path, template)
+    with open(template, "rb") as file:
+        text = file.read()
+    with open(path, "wb") as file:  # keeps its mode
+        file.write(text.replace(TMPDIR.encode(), os.fsencode(tmpdir)))
 
 
 def _await(paths: Sequence[str], wait_s: float) -> None:

@@ -241,3 +241,29 @@ def test_the_folder_of_the_run_holds_no_file_of_a_direct_start_but_its_log(workf
     assert workflow.run("a", "--jobs", "1") == 0, workflow.output[-3000:]
     (run,) = workflow.run_folders
     assert [path.name for path in Path(run, "logs").rglob("*") if path.is_file()] == ["a-0-1.log"]
+
+
+def test_old_outputs_stay_until_their_job_starts(workflow: Workflow) -> None:
+    """Jobs are handed over long before they run: an interrupted run leaves what it has not come to."""
+    workflow.write("""
+        rule all:
+            input: "held", "waiting", "folder"
+        rule held:
+            output: "held"
+            priority: 1
+            shell: "touch up; sleep 60; touch {output}"
+        rule waiting:
+            output: "waiting"
+            shell: "touch {output}"
+        rule folder:
+            output: directory("folder")
+            shell: "mkdir {output}"
+    """)
+    for name in ("held", "waiting", "folder/old"):
+        workflow.write("old", name)
+    process = workflow.start("--jobs", "unlimited", "--forceall", "--daskjq-cores", "1")
+    workflow.wait_for("up")
+    assert not (workflow.folder / "held").exists()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert (workflow.read("waiting"), workflow.read("folder/old")) == ("old", "old")
