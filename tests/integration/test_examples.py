@@ -20,7 +20,8 @@ def test_the_quick_start_runs_with_the_local_profile(workflow: Workflow) -> None
     snakefile = ROOT / "workflows" / "quickstart" / "Snakefile"
     assert workflow.run("--profile", str(profile), "--snakefile", str(snakefile)) == 0
     assert re.fullmatch(r"pi is about 3\.14\d+ \(\d+ darts\)\n", workflow.read("pi.txt"))
-    assert {event["warm_start"] for event in workflow.journal("job_ended")} == {"workflow"}
+    started = {(event["warm_start"], event["colder_because"]) for event in workflow.journal("job_ended")}
+    assert started == {("direct", ""), ("workflow", "it is a group of jobs")}
 
 
 def test_the_readme_lists_every_option_and_no_other() -> None:
