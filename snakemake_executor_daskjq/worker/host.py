@@ -6,6 +6,7 @@ It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
     host -> pilot   ready {pid}   started {id, pid}
                     ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb, exceeded, figures, oom_kills, ending}
                           and {benchmark} where the job was measured
+                    crashed {why}: an error of the host's own ends it
 
 Direct starts also have `unset`, `ready` (see `readiness`) and `benchmark` (see there) in their `start`.
 
@@ -29,6 +30,7 @@ import socket
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
@@ -399,11 +401,22 @@ def _ended_children() -> Iterator[int]:
             yield ended.si_pid
 
 
+def crash(sock: socket.socket, error: BaseException) -> NoReturn:
+    """End a host with an error of its own, which the pilot tells of, too."""
+    traceback.print_exception(error)
+    with contextlib.suppress(OSError):
+        sock.sendall(encode({"op": "crashed", "why": repr(error)}))
+    os._exit(1)
+
+
 def main() -> None:
     processes.die_with_parent(signal.SIGCONT)  # a host that is stopped can't see that its pilot has died
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)  # no job may hold it: it would hide the host's death, and could speak on it
-    Host(sock).run()
+    try:
+        Host(sock).run()
+    except Exception as error:
+        crash(sock, error)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ class Parse:
         self._record.stop((str(module.__file__) for module in modules.values()), self._calls.looked_for)
         wait_for_library_threads()
         after = ProcessState()
-        self._assigned = self._before.assigned_variables(after)
+        self._assigned = self._calls.assigned | self._before.assigned_variables(after)
         for doubt in (*self._calls.doubts, *self._before.doubts_after(after, workflow.descriptors)):
             self._record.add_doubt(doubt)
         if processes.has_threads():

@@ -58,6 +58,8 @@ class ParseCalls:
     ----------
     doubts : what the workflow's own code has asked for.
     variables : the names of variables of the environment that it has read.
+    assigned : those that anything has set or removed, also to what they were: the main process, whose environment comes
+        to the pilots, may have parsed the Snakefile before.
     looked_for : for each folder of the workflow that Python has looked into, the names of modules it has looked for.
     """
 
@@ -65,6 +67,7 @@ class ParseCalls:
         self._sources = sources
         self.doubts: list[str] = []
         self.variables: set[str] = set()
+        self.assigned: set[str] = set()
         self.looked_for: dict[str, set[str]] = {}
         self._called: dict[int, Callable[[FrameType], None]] = {}
         for module, functions in _PYTHON.items():
@@ -72,6 +75,8 @@ class ParseCalls:
                 self._called[id(_code(function))] = self._asks_for(module, function)
         self._called[id(_code(random.Random.__init__))] = self._makes_generator
         self._called[id(_code(type(os.environ).__getitem__))] = self._reads_variable
+        for method in (type(os.environ).__setitem__, type(os.environ).__delitem__):
+            self._called[id(_code(method))] = self._assigns_variable
         self._called[id(_code(importlib.machinery.FileFinder.find_spec))] = self._looks_for_module
         self._listener = self._listen()
 
@@ -135,6 +140,9 @@ class ParseCalls:
     def _reads_variable(self, frame: FrameType) -> None:
         if self._sources.own_frame(_beyond_mappings(frame.f_back)):
             self.variables.add(str(frame.f_locals["key"]))
+
+    def _assigns_variable(self, frame: FrameType) -> None:
+        self.assigned.add(str(frame.f_locals["key"]))
 
     def _looks_for_module(self, frame: FrameType) -> None:
         folder = frame.f_locals["self"].path

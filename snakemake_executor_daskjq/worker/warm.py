@@ -8,8 +8,6 @@
 and then those of `host`, with the difference that a job that must not use what was parsed is answered with
 
     host -> pilot   stale {id, why, scope}
-
-and that a host which an error of its own ends says so first: crashed {why}.
 """
 
 from __future__ import annotations
@@ -20,14 +18,13 @@ import signal
 import socket
 import sys
 import tempfile
-import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import processes
 from .copy_on_write import prepare_to_fork
 from .endings import end_as_python_does
 from .frames import HEADER, Frame, Scope, body_length, decode, encode
-from .host import HANDLED, Host, enter_job, not_started
+from .host import HANDLED, Host, crash, enter_job, not_started
 from .parse import Parse
 from .scratch import remove_tree
 from .shortcuts import set_handler
@@ -226,14 +223,6 @@ def _why_not(parse: Parse, workflow: ParsedWorkflow) -> str:
 def refuse(sock: socket.socket, why: str, scope: Scope) -> NoReturn:
     sock.sendall(encode({"op": "refused", "why": why, "scope": scope}))
     os._exit(0)
-
-
-def crash(sock: socket.socket, error: BaseException) -> NoReturn:
-    """End the host with an error of its own, which the pilot tells of, too."""
-    traceback.print_exception(error)
-    with contextlib.suppress(OSError):
-        sock.sendall(encode({"op": "crashed", "why": repr(error)}))
-    os._exit(1)
 
 
 def _first_frame(sock: socket.socket) -> Frame:

@@ -202,12 +202,14 @@ def test_a_host_that_crashes_says_why(tmp_path: Path) -> None:
 
 
 def test_a_parse_that_fails_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "Snakefile").write_text("raise ValueError")
+    broken_if = "import os\nif os.path.exists('broken'): raise ValueError\n"
+    (tmp_path / "Snakefile").write_text(broken_if + textwrap.dedent(SNAKEFILE))
+    (tmp_path / "broken").touch()
 
     async def body() -> list[Outcome]:
         hosts = Hosts()
         outcomes = [await hosts.run(launch(tmp_path, "0"))]
-        (tmp_path / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
+        (tmp_path / "broken").unlink()
         outcomes.append(await hosts.run(launch(tmp_path, "1")))
         monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: time.monotonic() + contexts.REFUSAL_S)
         outcomes.append(await hosts.run(launch(tmp_path, "2")))

@@ -25,20 +25,20 @@ exec(compile(source, {snakefile!r}, "exec"), {{"__name__": None}})
 calls.stop()
 looked_for = {{folder: sorted(names) for folder, names in calls.looked_for.items()}}
 modules = {{name: module.__file__ for name, module in sources.own_modules().items()}}
-json.dump([calls.doubts, sorted(calls.variables), looked_for, modules], sys.stdout)
+json.dump([calls.doubts, sorted(calls.variables), sorted(calls.assigned), looked_for, modules], sys.stdout)
 """
 
 
 def heard(
     folder: Path, snakefile: str, *options: str
-) -> tuple[list[str], list[str], dict[str, list[str]], dict[str, str]]:
+) -> tuple[list[str], list[str], list[str], dict[str, list[str]], dict[str, str]]:
     (folder / "Snakefile").write_text(textwrap.dedent(snakefile))
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     code = PROGRAM.format(root=str(Path(__file__).parents[3]), snakefile=str(folder / "Snakefile"))
     command = [sys.executable, *options, "-c", code]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True, env=environment)
-    doubts, variables, looked_for, modules = json.loads(done.stdout)
-    return doubts, variables, looked_for, modules
+    doubts, variables, assigned, looked_for, modules = json.loads(done.stdout)
+    return doubts, variables, assigned, looked_for, modules
 
 
 @pytest.mark.parametrize(
@@ -105,11 +105,12 @@ def test_variables_that_the_workflow_reads_are_known(tmp_path: Path) -> None:
     snakefile = """
         import os, subprocess, shutil
         os.environ["A"] = "x"  # is set, not read
+        os.environ["SEEN"] = "x"  # as it was
         os.environ.get("B"), os.getenv("C"), os.environ["SEEN"], "D" in os.environ  # asking is reading
         shutil.which("sh")
     """
-    doubts, variables, *_ = heard(tmp_path, snakefile)
-    assert (doubts, variables) == ([], ["B", "C", "D", "SEEN"])
+    doubts, variables, assigned, *_ = heard(tmp_path, snakefile)
+    assert (doubts, variables, assigned) == ([], ["B", "C", "D", "SEEN"], ["A", "SEEN"])
 
 
 @pytest.mark.parametrize("options", [(), ("-B",)])
@@ -126,7 +127,7 @@ def test_modules_of_the_workflow_are_known_also_from_compiled_files(tmp_path: Pa
         import json.tool
     """
     for _ in range(2):  # the second time from a .pyc, unless -B is given
-        doubts, _, looked_for, modules = heard(tmp_path, snakefile, *options)
+        doubts, _, _, looked_for, modules = heard(tmp_path, snakefile, *options)
         assert doubts == ["calls time.time()"]
         assert modules == {"helper": str(tmp_path / "helper.py")}
         assert {"absent", "helper"} <= set(looked_for[str(tmp_path)])
