@@ -68,7 +68,7 @@ def folder_of_link_and_file_of_tomorrow(folder: Path) -> None:
 
 
 def pool_that_ends_by_itself(folder: Path) -> None:
-    """Forked workers have Snakemake's handler of SIGTERM: `terminate` waits for ever, under `local` too, if one is idle."""
+    """Forked workers inherit Snakemake's handler of SIGTERM: idle ones are not terminated, under `local` either."""
     path = folder / "Snakefile"
     text = path.read_text()
     ends = "range(5))\n            p.close()\n            p.join()\n"
