@@ -19,6 +19,9 @@ hypothesis.settings.register_profile("daskjq", derandomize=bool(os.environ.get("
 hypothesis.settings.load_profile("daskjq")
 
 
+collect_ignore = ["idioms", "workflows"]  # what tests run: scripts there are Snakemake's
+
+
 @pytest.hookimpl(tryfirst=True)  # before fixtures start anything
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, with the reason, what this machine lacks programs for."""

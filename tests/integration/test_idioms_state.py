@@ -1,0 +1,30 @@
+"""Objects that a Snakefile makes while it is parsed, and that its `run:` rules use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ..idiom import Idiom, four_different_numbers
+
+STATE = (
+    Idiom("dask_in_rule"),
+    Idiom("global_threadpool"),
+    Idiom("helper_module_rewritten"),
+    Idiom("helper_module_rewritten", env={"PYTHONDONTWRITEBYTECODE": "1"}),
+    Idiom("mp_spawn"),
+    Idiom("np_default_rng", check=four_different_numbers),
+    Idiom("np_seed"),
+    Idiom("openfile"),
+    Idiom("params_objects"),
+    Idiom("processpool"),
+    Idiom("rng_object", check=four_different_numbers),
+    Idiom("timer"),
+)
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("idiom", STATE, ids=str)
+def test_it_comes_out_as_under_local(tmp_path: Path, idiom: Idiom) -> None:
+    idiom.verify(tmp_path)
