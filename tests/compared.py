@@ -45,7 +45,7 @@ def run(
 ) -> Ended:
     """Run a fresh copy of `source` with two cores: under daskjq at this level or by default, or under `local`.
 
-    Files `options` and `environment` there are further options and variables. A value of None removes a variable.
+    Files `options` and `environment` there are further options and variables; `{folder}` is the copy.
     """
     workflow = Workflow(folder / level / "work")
     shutil.copytree(source, workflow.folder, symlinks=True)
@@ -56,6 +56,7 @@ def run(
     workflow.env |= dict(line.split("=", 1) for line in _words(source / "environment"))
     workflow.env |= {name: value.replace("{folder}", str(workflow.folder)) for name, value in (env or {}).items()}
     options = ["--cores", "2", *_words(source / "options"), *options]
+    options = [option.replace("{folder}", str(workflow.folder)) for option in options]
     if level == LOCAL:
         status = workflow.run(*options, executor="local", timeout=LIMIT_S)
     else:

@@ -33,6 +33,8 @@ case "$1 $2" in
 esac
 """
 
+FAKE_ACTIVATE = "export FAKE_PREFIX=$1\n"
+
 FAKE_APPTAINER = """\
 #!/bin/bash
 # A fake: the "container" is a variable.
@@ -83,7 +85,7 @@ DEPLOYMENT = (
         """,
         files={
             "fakes/conda": FAKE_CONDA,
-            "fake/bin/activate": "export FAKE_PREFIX=$1\n",
+            "fake/bin/activate": FAKE_ACTIVATE,
             "envs/tool.yaml": "dependencies: [tool]\n",
         },
         options=[*METHODS, "--conda-prefix", "environments"],

@@ -1,0 +1,7 @@
+log <- file(snakemake@log[[1]], open = "wt")
+sink(log)
+sink(log, type = "message")
+counts <- read.csv(snakemake@input[["csv"]])
+title <- paste(snakemake@wildcards[["plate"]], nrow(counts), snakemake@config[["normalization"]][["name"]])
+writeLines(title, snakemake@output[[1]])
+message("plotted")
