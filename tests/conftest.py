@@ -22,11 +22,11 @@ hypothesis.settings.load_profile("daskjq")
 collect_ignore = ["idioms", "workflows"]  # what tests run: scripts there are Snakemake's
 
 
-@pytest.hookimpl(tryfirst=True)  # before fixtures start anything
-def pytest_runtest_setup(item: pytest.Item) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip, with the reason, what this machine lacks programs for."""
-    if reason := lack(need for mark in item.iter_markers("needs") for need in mark.args):
-        pytest.skip(reason)
+    for item in items:
+        if reason := lack(need for mark in item.iter_markers("needs") for need in mark.args):
+            item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture
