@@ -67,6 +67,15 @@ def folder_of_link_and_file_of_tomorrow(folder: Path) -> None:
     os.utime(folder / "future.in", (tomorrow, tomorrow))
 
 
+def pool_that_ends_by_itself(folder: Path) -> None:
+    """Forked workers inherit Snakemake's handler of SIGTERM: idle ones are not terminated, under `local` either."""
+    path = folder / "Snakefile"
+    text = path.read_text()
+    ends = "range(5))\n            p.close()\n            p.join()\n"
+    assert text.count("range(5))\n") == 1
+    path.write_text(text.replace("range(5))\n", ends))
+
+
 # -- checked -------------------------------------------------------------------------------------------------
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ..idiom import Idiom, four_different_numbers
+from ..idiom import Idiom, four_different_numbers, pool_that_ends_by_itself
 
 STATE = (
     Idiom("dask_in_rule"),
     Idiom("global_threadpool"),
     Idiom("helper_module_rewritten"),
     Idiom("helper_module_rewritten", env={"PYTHONDONTWRITEBYTECODE": "1"}),
-    Idiom("mp_spawn"),
+    Idiom("mp_spawn", prepare=pool_that_ends_by_itself),
     Idiom("np_default_rng", check=four_different_numbers),
     Idiom("np_seed"),
     Idiom("openfile"),

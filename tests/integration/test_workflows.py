@@ -43,12 +43,12 @@ class Compared:
         pytest.param(("rna-seq", 36, None), id="rna-seq"),
         pytest.param(("variant-calling", 36, None), id="variant-calling"),
         pytest.param(("chip-seq", 32, None), id="chip-seq"),
-        pytest.param(("single-cell", 27, None), id="single-cell", marks=pytest.mark.needs("Rscript")),
+        pytest.param(("single-cell", 26, None), id="single-cell", marks=pytest.mark.needs("Rscript")),
         pytest.param(("energy-model", 28, conda), id="energy-model"),
     ],
 )
 def compared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    """One workflow, run under both."""
+    """One workflow, run under both; so many of its jobs are for pilots."""
     name: str
     jobs: int
     prepare: Callable[[Path], None] | None
