@@ -9,6 +9,7 @@ run again at the end, alone; what passes then is told as FLAKY, with what it sai
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -48,7 +49,12 @@ class Outcomes:
             self._skip(report)
 
     def _skip(self, report: pytest.TestReport | pytest.CollectReport) -> None:
-        self.skipped[report.nodeid] = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+        self.skipped[report.nodeid] = _reason(report)
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+    return text.removeprefix("Skipped: ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +104,9 @@ def main(arguments: list[str]) -> int:
         print(f"\nFLAKY {test}: it passed alone; at first it said:\n{first.failed[test]}")
     for test in judgement.failed:
         print(f"\nFAILED {test}")
-    for test in judgement.skipped:
-        print(f"\nSKIPPED without leave (tests/outcomes.py): {test}: {(first.skipped | second.skipped)[test]}")
+    reasons = Counter((first.skipped | second.skipped)[test] for test in judgement.skipped)
+    for reason, count in reasons.items():
+        print(f"\nSKIPPED without leave (tests/outcomes.py): {count} tests: {reason}")
     counts = {
         "passed": len(first.passed - first.failed.keys()) + len(judgement.flaky),
         "failed": len(judgement.failed),
