@@ -159,6 +159,11 @@ class Dispatcher(Generic[Fleet]):
         """The pools whose pilots could hold it."""
         return [pool for pool in self.roster.pools.values() if request.may_use(pool.name) and not misfit(request, pool)]
 
+    @property
+    def begun(self) -> list[str]:
+        """The keys of jobs that were placed and have not ended."""
+        return [key for key, job in self._jobs.items() if job.tries > 0]
+
     async def close(self) -> None:
         """Place, plan and report nothing any more."""
         self._closing = True

@@ -103,6 +103,11 @@ class DirectStarts:
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
+    def interrupted(self, job: Any) -> None:
+        """Remove what a job had begun to write when it was ended, as a job that is a Snakemake does."""
+        with contextlib.suppress(Exception):  # what can't be removed must not hold up the others
+            self._runs.fail(job)
+
     def close(self) -> None:
         """Remove what was written for jobs that nobody hears of any more."""
         for key in list(self._files):

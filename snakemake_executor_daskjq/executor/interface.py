@@ -224,6 +224,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if threading.current_thread() is not self._reporting:
             self._reporting.join(timeout=5)
         if self._direct is not None:
+            for key in service.begun:
+                info, launch = self._submitted.get(key, (None, None))
+                if info is not None and launch is not None and launch.command is not None:
+                    self._direct.interrupted(info.job)
             self._direct.close()
         self._signals.restore()
         self.tell(service.summary.line())

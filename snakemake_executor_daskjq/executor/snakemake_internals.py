@@ -57,6 +57,8 @@ class LocalRuns:
         from snakemake.executors import local
 
         self._prepare = workflow.scheduler._local_executor.job_args_and_prepare
+        # Older versions have a function.
+        self._async_run = getattr(workflow, "async_run", None) or importlib.import_module("snakemake.common").async_run
         self._names = list(inspect.signature(local.run_wrapper).parameters)
         self._wanted: dict[str, tuple[str, ...]] = {}  # by the rule: the parameters of its function
         self._here = threading.local()  # what this thread captures, and whether it prepares
@@ -74,6 +76,10 @@ class LocalRuns:
             return dict(zip(self._names, self._prepare(job), strict=True))
         finally:
             self._here.prepares = False
+
+    def fail(self, job: Any) -> None:
+        """What Snakemake does with the files and records of a job that has failed."""
+        self._async_run(job.postprocess(error=True))
 
     def capture(self, job: Any, values: Mapping[str, Any]) -> Started | None:
         """The process that the function of the job's rule starts; None where it starts none."""
