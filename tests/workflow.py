@@ -22,8 +22,9 @@ from .processes import kill, started_with
 
 MARK = "DASKJQ_TEST_RUN"
 
-PILOT, HOST = "snakemake_executor_daskjq.worker.pilot", "snakemake_executor_daskjq.worker.warm"
-"""The modules that pilots and their rule hosts are started as."""
+PILOT = "snakemake_executor_daskjq.worker.pilot"
+HOST, WARM_HOST = "snakemake_executor_daskjq.worker.host", "snakemake_executor_daskjq.worker.warm"
+"""The modules that pilots and their rule hosts are started as: the host of commands, and one that forks."""
 
 
 class Workflow:
@@ -128,6 +129,12 @@ class Workflow:
         """The one that was started as this module."""
         (process,) = self.started_as(module)
         return process
+
+    @property
+    def host(self) -> psutil.Process:
+        """The rule host of its jobs, at the level at which they start."""
+        forks = self.env.get("SNAKEMAKE_DASKJQ_WARM_START") in ("workflow", "import")
+        return self.only(WARM_HOST if forks else HOST)
 
     def crash(self) -> None:
         """End all at once, as when the machine goes down: nobody is left to remove a file."""

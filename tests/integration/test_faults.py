@@ -11,12 +11,13 @@ import psutil
 import pytest
 
 from ..snakefiles import WITNESSED
-from ..workflow import HOST, PILOT, Workflow
+from ..workflow import PILOT, Workflow
 
 
-@pytest.fixture
-def witnessed(workflow: Workflow) -> Iterator[Workflow]:
+@pytest.fixture(params=["direct", "workflow"])
+def witnessed(workflow: Workflow, request: pytest.FixtureRequest) -> Iterator[Workflow]:
     """A workflow whose jobs wait for `go` and leave a witness if two copies of one ever run at the same time."""
+    workflow.env["SNAKEMAKE_DASKJQ_WARM_START"] = request.param
     workflow.write(WITNESSED)
     yield workflow
     assert not (workflow.folder / "overlaps").exists()
@@ -45,7 +46,7 @@ def test_jobs_of_a_killed_pilot_run_again_when_the_first_copies_are_gone(witness
 def test_jobs_of_a_killed_rule_host_run_again_on_the_same_pilot(witnessed: Workflow) -> None:
     """What left the job's session is found and ended, too: it holds the witness' lock."""
     with running(witnessed):
-        witnessed.only(HOST).kill()
+        witnessed.host.kill()
     assert {event["pilot"] for event in witnessed.journal("job_placed")} == {"local-1"}
 
 
@@ -53,14 +54,14 @@ def test_a_killed_pilot_with_a_stopped_host(witnessed: Workflow) -> None:
     """The kernel wakes the host when its pilot dies, and it ends the jobs."""
     with running(witnessed):
         pilot = witnessed.only(PILOT)
-        witnessed.only(HOST).suspend()
+        witnessed.host.suspend()
         pilot.kill()
     assert len(witnessed.journal("pilot_lost")) == 1
 
 
 def test_a_stopped_pilots_jobs_end_with_its_lease_and_run_elsewhere(witnessed: Workflow) -> None:
     with running(witnessed, "--daskjq-lease", "10s"):
-        pilot, jobs = witnessed.only(PILOT), witnessed.only(HOST).children()
+        pilot, jobs = witnessed.only(PILOT), witnessed.host.children()
         pilot.suspend()
         suspended = time.time()
         psutil.wait_procs(jobs, timeout=20)
@@ -73,7 +74,7 @@ def test_a_stopped_pilots_jobs_end_with_its_lease_and_run_elsewhere(witnessed: W
 
 def test_a_pilot_that_is_stopped_with_its_host_is_ended_before_its_jobs_run_elsewhere(witnessed: Workflow) -> None:
     with running(witnessed, "--daskjq-lease", "10s"):
-        pilot, host = witnessed.only(PILOT), witnessed.only(HOST)
+        pilot, host = witnessed.only(PILOT), witnessed.host
         pilot.suspend()
         host.suspend()
         psutil.wait_procs([pilot, host], timeout=90)
@@ -84,7 +85,7 @@ def test_a_pilot_that_is_stopped_with_its_host_is_ended_before_its_jobs_run_else
 def test_a_stopped_host_alone_loses_nothing(witnessed: Workflow) -> None:
     process = witnessed.start("--jobs", "2", "--config", "count=2", "--daskjq-lease", "10s")
     witnessed.wait_for_line("tries/0", "tries/1")
-    host = witnessed.only(HOST)
+    host = witnessed.host
     host.suspend()
     with pytest.raises(psutil.TimeoutExpired):
         host.wait(12)

@@ -11,7 +11,7 @@ import pytest
 from ..levels import FORKED, LEVELS, assert_same, assert_started_at, at_level, facts
 from ..programs import VARIANT_CALLING
 from ..snakefiles import HELD
-from ..workflow import HOST, Workflow
+from ..workflow import Workflow
 
 # As much of Snakemake's language as one small workflow can hold; the outputs say what a rule saw.
 RICH = r"""
@@ -678,6 +678,7 @@ def test_what_jobs_make_is_seen_by_the_next_whatever_the_host_has_looked_for(any
 
 def test_two_contexts_work_side_by_side_on_one_pilot(workflow: Workflow) -> None:
     """Two workflows can't share a pilot yet, but secrets and arguments make contexts too: here, a stale one."""
+    workflow.env["SNAKEMAKE_DASKJQ_WARM_START"] = "workflow"
     workflow.write("""
         import os
         N = len(os.listdir("made")) if os.path.exists("made") else 0
@@ -700,10 +701,11 @@ def test_two_contexts_work_side_by_side_on_one_pilot(workflow: Workflow) -> None
 
 
 def test_a_warm_host_that_dies_costs_its_jobs_a_try_and_no_result(workflow: Workflow) -> None:
+    workflow.env["SNAKEMAKE_DASKJQ_WARM_START"] = "workflow"
     workflow.write(HELD)
     process = workflow.start("--jobs", "1")
     workflow.wait_for_line("tries")
-    workflow.only(HOST).kill()
+    workflow.host.kill()
     workflow.wait_until(lambda: workflow.read("tries").count("\n") == 2)
     (workflow.folder / "go").touch()
     assert process.wait(60) == 0
