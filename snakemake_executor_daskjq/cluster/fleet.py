@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import logging
 import shutil
+import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
 import dask.config
@@ -138,6 +139,8 @@ class Fleet:
         except (OSError, RuntimeError, ValueError) as error:
             where = f" on interface {self._config.interface}" if self._config.interface else ""
             raise ClusterStartError(f"The Dask scheduler could not be started{where}: {error}") from error
+        # Dask puts its scratch folder there, and Snakemake passes what it finds there on to scripts.
+        sys.path[:] = [entry for entry in sys.path if not entry.startswith(str(self._scratch))]
 
     @property
     def dashboard_link(self) -> str | None:

@@ -50,7 +50,7 @@ class ClusterService:
             guest.pools(config.scheduler) if config.scheduler else complete(config.pools, cores_limit)
         )
         self.summary = Summary()
-        self.begun: list[str] = []
+        self.begun: frozenset[str] = frozenset()
         """Once all has stopped: the keys of jobs that were placed on a pilot and had not ended."""
         self.dashboard_link: str | None = None
         self.journal = Journal(folder.journal_path, reporter.warn)
@@ -146,7 +146,7 @@ class ClusterService:
             raise
         finally:
             await self._dispatcher.close()
-            self.begun = self._dispatcher.begun
+            self.begun = frozenset(self._dispatcher.begun)
             await fleet.stop(self._grace_s)
 
 

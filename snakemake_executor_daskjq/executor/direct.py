@@ -26,13 +26,12 @@ from snakemake_interface_executor_plugins.settings import DeploymentMethod, Shar
 from ..errors import NotPreparedError
 from ..model.request import TMPDIR, Command, template_of
 from . import environment
-from .snakemake_internals import LocalRuns
+from .snakemake_internals import LocalRuns, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from .job_arguments import JobArguments
-    from .snakemake_internals import Started
 
 
 class _Refused(Exception):
@@ -70,6 +69,7 @@ class DirectStarts:
         self._local = local
         self._files: dict[str, list[str]] = {}  # by the job's key: what is removed once it has ended
         self._reasons: dict[str, str] = {}  # by the rule
+        self._measured: dict[str, dict[str, Any]] = {}  # by the job's key: what a benchmarked job is run with
         self._unexpected = ""
         try:
             self._runs = LocalRuns(workflow)
@@ -90,33 +90,45 @@ class DirectStarts:
         try:
             resources = self._resources(job, cores)
             values = self._prepared(job, resources)
-            captured = self._captured(job, values)
+            captured = self._captured(job, key, values)
             return self._command(job, key, captured, values)
         except _Refused as refusal:
             self.ended(key)
-            _forget_shadow(job)
+            self._runs.undo(job)  # the job's own Snakemake prepares it anew
             return str(refusal)
 
     def ended(self, key: str) -> None:
         """Remove what was written for a job."""
+        self._measured.pop(key, None)
         for path in self._files.pop(key, ()):
             with contextlib.suppress(OSError):
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
-    def interrupted(self, job: Any) -> None:
-        """Remove what a job had begun to write when it was ended, as a job that is a Snakemake does."""
+    def interrupted(self, job: Any, *, begun: bool) -> None:
+        """The run ends before a job has. Remove what it had begun to write, as a job that is a Snakemake does.
+
+        With --keep-incomplete that stays, and stays marked as such. A job that had not begun has changed nothing.
+        """
         with contextlib.suppress(Exception):  # what can't be removed must not hold up the others
-            self._runs.fail(job)
+            if not begun:
+                self._runs.undo(job)
+            elif not self._workflow.execution_settings.keep_incomplete:
+                self._runs.fail(job)
+
+    def unbegun(self, job: Any) -> None:
+        """A job is about to fail that has not begun: what was there before stays."""
+        if not self._unexpected and not job.is_group():
+            self._runs.keep(job)
 
     def close(self) -> None:
         """Remove what was written for jobs that nobody hears of any more."""
         for key in list(self._files):
             self.ended(key)
 
-    def write_benchmark(self, job: Any, records: str) -> None:
+    def write_benchmark(self, job: Any, key: str, measured: str) -> None:
         """Write a job's benchmark file from what was measured on the pilot (JSON), as Snakemake does."""
         extended = self._workflow.output_settings.benchmark_extended
-        self._runs.write_benchmark(job, json.loads(records), extended=extended)
+        self._runs.write_benchmark(job, self._measured[key], json.loads(measured), extended=extended)
 
     # -- whether ------------------------------------------------------------------------------------------
 
@@ -149,6 +161,8 @@ class DirectStarts:
             return f"its rule has both {kind}: and shadow:"
         if rule.shadow_depth == "copy-minimal":
             return "its inputs are copied (shadow: copy-minimal)"
+        if rule.shadow_depth and any(file.flags.get("update") for file in rule.output):
+            return "its rule has both update() and shadow:"
         if rule.shadow_depth and workflow.execution_settings.shadow_prefix:
             return "its shadow folder may be its pilot's own (--shadow-prefix)"
         if kind == "notebook" and (rule.benchmark or workflow.execution_settings.edit_notebook):
@@ -194,56 +208,67 @@ class DirectStarts:
     def _prepared(self, job: Any, resources: Any) -> dict[str, Any]:
         """Prepare the job; what its rule's function is called with."""
         stated = job.resources
+        again = self._runs.depends_on_resources(job.rule)  # params that were worked out before these were known
         try:
-            if any(_holds(value, "<TBD>") for value in job.params):  # worked out before the folder was known
-                job._params = None
             unmade = dict(resources.items())
             if resources.get("tmpdir") == TMPDIR:
                 unmade["tmpdir"] = _UnmadeTmpdir(TMPDIR)
             job._resources = type(stated)(fromdict=unmade)
+            if again:
+                job._params = None
             values = self._runs.prepare(job)
         except Exception as error:
+            self._runs.undo(job)
             raise NotPreparedError(str(error) or type(error).__name__) from error
         finally:
             job._resources = stated
-        if any(_holds(value, TMPDIR) for value in job.params):
-            job._params = None  # what is recorded of the job must not tell of this folder
+            if again:
+                job._params = None  # what is recorded of the job must not tell of its folder
         return {**values, "resources": resources}
 
-    def _captured(self, job: Any, values: dict[str, Any]) -> list[Started]:
+    def _captured(self, job: Any, key: str, values: dict[str, Any]) -> list[Started]:
         """One process, or one for each repetition of a benchmark."""
         iterations = range(values["benchmark_repeats"]) if values["benchmark"] else (None,)
         captured = []
+        files = self._files[key] = []
         for iteration in iterations:
+            started = Started()
             try:
-                started = self._runs.capture(job, {**values, "bench_iteration": iteration})
+                starts = self._runs.capture(job, {**values, "bench_iteration": iteration}, started)
             except Exception as error:
                 # The job's own Snakemake will find the same, and tells it where it tells such things.
                 raise _Refused(f"its command could not be worked out: {type(error).__name__}") from error
-            if started is None:
+            finally:
+                files += started.to_remove
+            if not starts:
                 raise _Refused("its rule starts no process")
             captured.append(started)
         return captured
 
     def _command(self, job: Any, key: str, captured: list[Started], values: dict[str, Any]) -> Command:
         first, tmpdir = captured[0], values["resources"].get("tmpdir")
-        self._files[key] = [path for one in captured for path in one.to_remove]
         scripts = [path for one in captured for path in one.scripts]
         fill = tuple(path for path in scripts if _is_to_be_filled(path))
+        if not self._workflow.execution_settings.cleanup_scripts:
+            self._files[key] = [path for path in self._files[key] if path not in scripts]
         self._files[key] += map(template_of, fill)
+        if values["benchmark"]:
+            self._measured[key] = {name: values[name] for name in ("params", "resources", "threads")}
         always = environment.THREADS + (environment.FOLDERS if tmpdir else ())
         env, unset = environment.changes(first.environment, self._at_start, always)
         products = [*job.output, *job.log]
         shadow = job.shadow_dir or ""
+        made = [*products, *([job.benchmark] if job.benchmark else ())]
         stale = [(os.path.abspath(path), bool(path.is_directory)) for path in products if not path.flags.get("update")]
+        folders = {os.path.dirname(os.path.abspath(path)) for path in made}  # one may lie in another that is stale
         if shadow:  # what an earlier try, which was lost, has made there
-            stale += [(os.path.abspath(os.path.join(shadow, path)), bool(path.is_directory)) for path in products]
+            shadowed = [os.path.abspath(os.path.join(shadow, path)) for path in products]
+            stale += [(path, bool(real.is_directory)) for path, real in zip(shadowed, products, strict=True)]
+            folders |= {os.path.dirname(path) for path in shadowed}
         waits: tuple[str, ...] = ()
-        folders: set[str] = set()
         if not self._local:
             waits = tuple(dict.fromkeys([*map(str, job.get_wait_for_files()), *scripts]))
-            made = [*products, *([job.benchmark] if job.benchmark else ())]
-            folders = {os.path.dirname(path) for path in made} | ({str(tmpdir)} if tmpdir != TMPDIR else set())
+            folders |= {os.path.abspath(tmpdir)} if tmpdir and tmpdir != TMPDIR else set()
         return Command(
             argvs=tuple(tuple(one.argv) for one in captured),
             cwd=os.path.abspath(shadow or os.curdir),
@@ -251,7 +276,7 @@ class DirectStarts:
             unset=unset,
             stale=tuple(stale),
             products=tuple(os.path.abspath(os.path.join(shadow, path)) for path in products),
-            folders=tuple(sorted(folders - {"", "None"})),
+            folders=tuple(sorted(folders)),
             wait_for=waits,
             latency_wait_s=float(self._workflow.execution_settings.latency_wait),
             fill=fill,
@@ -263,22 +288,8 @@ def _is_to_be_filled(script: str) -> bool:
     """Whether a script names the job's folder for temporary files, so that its pilot has to put it in."""
     with open(script, "rb") as file:
         text = file.read()
-    if TMPDIR.encode() not in text:
+    if os.path.basename(TMPDIR).encode() not in text:
         return False
-    if b"pickle.loads(" in text:  # its texts have lengths
+    if b"pickle.loads(" in text:  # its texts have lengths, and a path may be in parts
         raise _Refused("its params hold the folder for temporary files")
     return True
-
-
-def _forget_shadow(job: Any) -> None:
-    """The job's own Snakemake makes a shadow folder of its own."""
-    if job.shadow_dir:
-        shutil.rmtree(job.shadow_dir, ignore_errors=True)
-        job.shadow_dir = None
-
-
-def _holds(value: object, text: str) -> bool:
-    """Whether a parameter has this text in it, as far as it is plain."""
-    if isinstance(value, str):
-        return text in value
-    return isinstance(value, list | tuple | set) and any(isinstance(one, str) and text in one for one in value)

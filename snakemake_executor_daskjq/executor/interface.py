@@ -224,10 +224,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if threading.current_thread() is not self._reporting:
             self._reporting.join(timeout=5)
         if self._direct is not None:
-            for key in service.begun:
-                info, launch = self._submitted.get(key, (None, None))
-                if info is not None and launch is not None and launch.command is not None:
-                    self._direct.interrupted(info.job)
+            for key, (info, launch) in self._submitted.items():
+                if launch.command is not None:
+                    self._direct.interrupted(info.job, begun=key in service.begun)
             self._direct.close()
         self._signals.restore()
         self.tell(service.summary.line())
@@ -277,6 +276,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """A job fails before it is submitted. Snakemake hears of it as of any other end."""
         if self._service is not None:
             self._service.unstarted(request, why)
+        if self._direct is not None:
+            self._direct.unbegun(info.job)
         self.report_job_submission(info)
         self._ended.put(_Unprepared(info, request, why))
 
@@ -377,11 +378,17 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _report_end(self, ended: _Ended, *, success: bool) -> None:
         if ended.outcome.warning:
             self.warn(f"a job of rule {ended.request.rule} {ended.outcome.warning}; log: {ended.launch.log_path}")
+        unwritten = ""
         if self._direct is not None:
-            self._direct.ended(ended.request.key)
             if success and ended.outcome.benchmark:
-                self._direct.write_benchmark(ended.info.job, ended.outcome.benchmark)
-        if success:
+                try:
+                    self._direct.write_benchmark(ended.info.job, ended.request.key, ended.outcome.benchmark)
+                except Exception as error:  # of any kind: params have whatever the user puts in
+                    unwritten = f"its benchmark can't be written: {error}"
+            self._direct.ended(ended.request.key)
+        if unwritten:
+            self._report_error(ended.info, ended.request, printable(unwritten))
+        elif success:
             self.report_job_success(ended.info)
         else:
             self._report_failure(ended)

@@ -13,11 +13,13 @@ import importlib
 import inspect
 import io
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
 import types
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..model.request import TMPDIR
@@ -61,6 +63,9 @@ class LocalRuns:
         self._async_run = getattr(workflow, "async_run", None) or importlib.import_module("snakemake.common").async_run
         self._names = list(inspect.signature(local.run_wrapper).parameters)
         self._wanted: dict[str, tuple[str, ...]] = {}  # by the rule: the parameters of its function
+        self._dependent: dict[str, bool] = {}  # by the rule: whether its params depend on resources
+        self._kept: set[Any] = set()  # jobs that fail before they begin
+        self._persistence = workflow.persistence
         self._here = threading.local()  # what this thread captures, and whether it prepares
         self._answers: dict[tuple[str, str | None], tuple[int, str]] = {}
         self._step_in()
@@ -71,6 +76,7 @@ class LocalRuns:
         Old outputs and logs stay: they are removed where the job starts, and when it does (`Command.stale`). A job
         that never comes to that, for the run is interrupted, leaves what was there.
         """
+        self._kept.discard(job)
         self._here.prepares = True
         try:
             return dict(zip(self._names, self._prepare(job), strict=True))
@@ -81,36 +87,72 @@ class LocalRuns:
         """What Snakemake does with the files and records of a job that has failed."""
         self._async_run(job.postprocess(error=True))
 
-    def capture(self, job: Any, values: Mapping[str, Any]) -> Started | None:
-        """The process that the function of the job's rule starts; None where it starts none."""
+    def undo(self, job: Any) -> None:
+        """Take back what `prepare` has made for a job that does not begin, and that it is marked as begun."""
+        if job.shadow_dir:
+            shutil.rmtree(job.shadow_dir, ignore_errors=True)
+            job.shadow_dir = None
+        unmark = getattr(self._persistence, "_unmark_incomplete", None)
+        for file in job.output:
+            if file.flags.get("update"):
+                self._persistence.cleanup_backup(Path(file))
+            if unmark is not None:
+                unmark(self._persistence._get_key(file))
+            else:  # older versions
+                self._persistence._delete_record(self._persistence._incomplete_path, file)
+
+    def keep(self, job: Any) -> None:
+        """Have Snakemake leave the outputs and records of a job alone when it hears that it has failed."""
+        self._kept.add(job)
+
+    def depends_on_resources(self, rule: Any) -> bool:
+        """Whether params of the rule are worked out from its resources or threads."""
+        if rule.name not in self._dependent:
+            functions = [value for value in rule.params if callable(value)]
+            self._dependent[rule.name] = any(map(_reads_resources, functions))
+        return self._dependent[rule.name]
+
+    def capture(self, job: Any, values: Mapping[str, Any], started: Started) -> bool:
+        """Have `started` tell of the process that the function of the job's rule starts; False where it starts none."""
         rule = job.rule
         if rule.name not in self._wanted:
             parameters = inspect.signature(rule.run_func).parameters.values()
             self._wanted[rule.name] = tuple(one.name for one in parameters if one.default is one.empty)
         own = {"rule": rule.name, "is_shell": rule.shellcmd is not None, "bench_record": None, "shadow_dir": None}
-        arguments = {**values, **own}
-        started = self._here.started = Started()
+        arguments = {**values, **own, "cleanup_scripts": True}  # so that it tells of its scripts
+        self._here.started = started
         try:
             rule.run_func(**{name: arguments[name] for name in self._wanted[rule.name]})
         except _WouldStart:
-            return started
+            return True
         finally:
             self._here.started = None
-        return None
+        return False
 
-    def write_benchmark(self, job: Any, records: list[dict[str, Any]], *, extended: bool) -> None:
-        """As `run_wrapper` writes a benchmark file, from the fields of `BenchmarkRecord`s."""
+    def write_benchmark(
+        self, job: Any, values: Mapping[str, Any], measured: Mapping[str, Any], *, extended: bool
+    ) -> None:
+        """As `run_wrapper` writes a benchmark file, from what `worker.benchmark` has measured.
+
+        `values`: the params, resources and threads that the job was run with.
+        """
         from snakemake.benchmark import BenchmarkRecord, write_benchmark_records
 
-        filled = []
-        for fields in records:
+        def filled(value: Any) -> Any:
+            return value.replace(TMPDIR, measured["tmpdir"]) if isinstance(value, str) else value
+
+        named = {name: type(values[name])() for name in ("params", "resources")}
+        for name, items in named.items():
+            items.update({key: filled(value) for key, value in values[name].items()})
+        records = []
+        for fields in measured["records"]:
             record = BenchmarkRecord()
             vars(record).update(fields)
             record.jobid, record.rule_name, record.wildcards = job.jobid, job.rule.name, job.wildcards
-            record.params, record.resources, record.threads = job.params, job.resources, job.threads
+            record.params, record.resources, record.threads = named["params"], named["resources"], values["threads"]
             record.input = job.input._plainstrings()
-            filled.append(record)
-        write_benchmark_records(filled, str(job.benchmark), extended)
+            records.append(record)
+        write_benchmark_records(records, str(job.benchmark), extended)
 
     # -- standing in --------------------------------------------------------------------------------------
 
@@ -129,7 +171,17 @@ class LocalRuns:
             if not getattr(self._here, "prepares", False):
                 await remove_existing_output(job)
 
+        postprocess = Job.postprocess
+
+        async def postprocess_unless_kept(job: Any, *arguments: Any, error: bool = False, **options: Any) -> None:
+            if error and job in self._kept:
+                self._kept.discard(job)
+                self.undo(job)
+            else:
+                await postprocess(job, *arguments, error=error, **options)
+
         Job.remove_existing_output = remove_unless_prepared
+        Job.postprocess = postprocess_unless_kept
         shell: Any = importlib.import_module("snakemake.shell")  # `snakemake.shell` is the class, too
         stand_in(shell, "sp", Popen=self._popen)
         stand_in(shell, "tempfile", mkdtemp=self._mkdtemp)
@@ -178,6 +230,15 @@ class LocalRuns:
     def _temporary_directory(self, *arguments: Any, **options: Any) -> Any:
         """The folder of a notebook while it is executed: the job's own."""
         return contextlib.nullcontext(TMPDIR) if self._started() else tempfile.TemporaryDirectory(*arguments, **options)
+
+
+def _reads_resources(function: Any) -> bool:
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return True
+    takes_any = any(one.kind is one.VAR_KEYWORD for one in parameters.values())
+    return takes_any or not parameters.keys().isdisjoint(("resources", "threads"))
 
 
 def stand_in(module: Any, name: str, **changed: Callable[..., Any]) -> None:

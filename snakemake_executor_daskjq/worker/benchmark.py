@@ -20,7 +20,10 @@ PLAIN = (bool, int, float, str, NoneType)
 
 
 def run(argvs: Sequence[Sequence[str]], environment: Mapping[str, str], records: BinaryIO) -> NoReturn:
-    """Run commands one after the other, write what each has used to `records`, and end as the last one did."""
+    """Run commands one after the other, write what each has used to `records`, and end as the last one did.
+
+    As a JSON object: the job's `tmpdir`, and `records` with the fields of `snakemake.benchmark.BenchmarkRecord`.
+    """
     measured = []
     for argv in argvs:
         record = BenchmarkRecord()
@@ -30,7 +33,8 @@ def run(argvs: Sequence[Sequence[str]], environment: Mapping[str, str], records:
         if status != 0:
             os._exit(status if status > 0 else 128 - status)  # as a shell tells a signal
         measured.append(fields(record))
-    records.write(json.dumps(measured).encode("ascii"))
+    told = {"tmpdir": environment.get("TMPDIR", ""), "records": measured}
+    records.write(json.dumps(told).encode("ascii"))
     records.flush()
     os._exit(0)
 

@@ -50,6 +50,7 @@ HANDLED = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that a host deals with in its own way."""
 
 LINGER_S = 1.0
+WRITE_S = 60.0
 LINGER_LOOK_S = 0.1
 """How often it is looked whether products are there."""
 
@@ -69,7 +70,7 @@ class Child:
     figures: str = ""
     kill_at: float | None = None  # monotonic; set when it was told to end for what it exceeded
     records: BinaryIO | None = None  # where a benchmark writes
-    products: Sequence[str] = ()  # of a direct start
+    products: Sequence[str] | None = None  # of a direct start
     latency_wait_s: float = 0.0
 
 
@@ -79,16 +80,21 @@ class Lingering:
 
     A job that is a Snakemake of its own ends a moment later than its command, and later still where an output is not
     there yet. So does this one: as soon as all has ended; after `LINGER_S` if its products are there; after its
-    latency wait in any case.
+    latency wait, or `WRITE_S` where one of them is still being written.
     """
 
     frame: Frame
     products: Sequence[str]
     due: float  # monotonic
     latest: float
+    latest_writer: float
 
-    def is_over(self, now: float) -> bool:
-        return now >= self.latest or (now >= self.due and all(map(os.path.lexists, self.products)))
+    def is_over(self, now: float, strays: Sequence[int]) -> bool:
+        if now < self.due:
+            return False
+        if processes.write_to(strays, self.products):
+            return now >= self.latest_writer
+        return now >= self.latest or all(map(os.path.lexists, self.products))
 
 
 class Host:
@@ -228,7 +234,7 @@ class Host:
         for pid in _ended_children():
             child = self._children.pop(pid, None)
             ended_at = time.time()
-            lingers = child is not None and child.latency_wait_s > 0 and child.job in self._strays()
+            lingers = child is not None and child.products is not None and child.job in self._strays()
             if child is not None and not lingers:
                 # The job is over when its child is: what it left running would use resources that are
                 # free now. The child is not reaped yet, so its process group can't be another's.
@@ -252,8 +258,14 @@ class Host:
                 }
                 if lingers:
                     now = time.monotonic()
-                    latest = now + max(LINGER_S, child.latency_wait_s if status == 0 else 0.0)
-                    self._lingering[child.job] = Lingering(ended, child.products, now + LINGER_S, latest)
+                    wait_s = child.latency_wait_s if status == 0 else 0.0
+                    self._lingering[child.job] = Lingering(
+                        ended,
+                        child.products or (),
+                        due=now + LINGER_S,
+                        latest=now + max(LINGER_S, wait_s),
+                        latest_writer=now + max(WRITE_S, wait_s),
+                    )
                 else:
                     self._send_ended(ended)
         self._signal_strays(signal.SIGKILL, of_running_jobs=False)
@@ -261,7 +273,7 @@ class Host:
     def _look_at_lingering(self) -> None:
         now, strays = time.monotonic(), self._strays()
         for job, lingering in list(self._lingering.items()):
-            if job not in strays or self._deadline is not None or lingering.is_over(now):
+            if job not in strays or self._deadline is not None or lingering.is_over(now, strays[job]):
                 del self._lingering[job]
                 self._send_ended(lingering.frame)
                 self._signal_strays(signal.SIGKILL, of_running_jobs=False)

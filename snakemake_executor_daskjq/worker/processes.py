@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
 JOB_VARIABLE = "DASKJQ_JOB"
 """Set in every job's environment: finds those of its descendants that left its session."""
@@ -131,6 +131,23 @@ def environment_value(pid: int, name: str) -> str | None:
     except OSError:
         pass
     return None
+
+
+def write_to(pids: Iterable[int], paths: Collection[str]) -> bool:
+    """Whether one of these processes, or of those below them, has one of these files open for writing."""
+    wanted = {os.path.realpath(path) for path in paths}
+    for pid in (*pids, *descendants_of(*pids)):
+        with contextlib.suppress(OSError, ValueError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if os.readlink(f"/proc/{pid}/fd/{fd}") in wanted and _opened_to_write(pid, fd):
+                    return True
+    return False
+
+
+def _opened_to_write(pid: int, fd: str) -> bool:
+    with open(f"/proc/{pid}/fdinfo/{fd}", encoding="ascii") as file:
+        flags = next((int(line.split()[1], 8) for line in file if line.startswith("flags:")), 0)
+    return flags & os.O_ACCMODE != os.O_RDONLY
 
 
 def is_snakemake(pid: int) -> bool:

@@ -44,7 +44,7 @@ CHANGED = """
 )
 def test_a_changed_internal_makes_jobs_start_colder(workflow: Workflow, change: str, level: str, reason: str) -> None:
     workflow.write(CHANGED.format(change=change), "changed/sitecustomize.py").write(MANY)
-    workflow.env["PYTHONPATH"] = str(workflow.folder / "changed")
+    workflow.env |= {"PYTHONPATH": str(workflow.folder / "changed"), "SNAKEMAKE_DASKJQ_WARM_START": "workflow"}
     assert workflow.run() == 0, workflow.output[-3000:]
     ended = workflow.journal("job_ended")
     assert {event["warm_start"] for event in ended} == {level}

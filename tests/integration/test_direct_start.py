@@ -13,12 +13,14 @@ from ..workflow import PILOT, Workflow
 
 KINDS = r"""
     import os
+    from pathlib import Path
     os.environ["SET_HERE"] = "by the Snakefile"
     os.environ.pop("REMOVED_HERE", None)
     shell.prefix("PREFIX=prefixed; ")
     rule all:
         input:
-            "shell", "long", "script", "bash", "shadow", "repeated", "tmpdir", "derived", "own", "executable", "late"
+            "shell", "long", "script", "bash", "shadow", "repeated", "tmpdir", "derived", "own", "executable", "late",
+            "made", "path", "nested", "fewer"
     rule command:
         output: "shell"
         threads: 2
@@ -59,7 +61,24 @@ KINDS = r"""
         shell: "readlink /proc/$$/exe > {output}"
     rule late:
         output: "late"
-        shell: "echo to the log > >(sleep 0.3; cat > {output})"
+        shell: "seq 1 3 > >( (sleep 2.5; cat) > {output} )"
+    rule made:
+        output: directory("made")
+        log: "made/log"
+        shell: "echo logged > {log}; touch {output}/file"
+    rule path:
+        output: "path"
+        params: path=lambda wildcards, resources: Path(resources.tmpdir) / "x"
+        shell: "echo hi > {params.path}; cat $TMPDIR/x > {output}"
+    rule nested:
+        output: "nested"
+        params: folders=lambda wildcards, resources: {"one": [resources.tmpdir]}
+        script: "nested.py"
+    rule fewer:
+        output: "fewer"
+        threads: 64
+        params: twice=lambda wildcards, threads: 2 * threads
+        shell: "echo {threads} {params.twice} $OMP_NUM_THREADS > {output}"
 """
 SCRIPT = """
 import os
@@ -69,12 +88,16 @@ with open(snakemake.output[0], "w") as file:
 """
 
 
+NESTED = """
+import os
+open(snakemake.output[0], "w").write(str(snakemake.params.folders == {"one": [os.environ["TMPDIR"]]}))
+"""
 BASH = "test -d ${snakemake_resources[tmpdir]}; echo ${snakemake[rule]} > ${snakemake_output[0]}"
 
 
 def test_all_kinds_of_rules_start_directly_and_get_what_local_ones_do(workflow: Workflow) -> None:
     workflow.env["REMOVED_HERE"] = "set outside"
-    workflow.write(KINDS).write(SCRIPT, "script.py")
+    workflow.write(KINDS).write(SCRIPT, "script.py").write(NESTED, "nested.py")
     workflow.write(
         "test -d ${snakemake_resources[tmpdir]}; echo ${snakemake[rule]} > ${snakemake_output[0]}", "script.sh"
     )
@@ -93,7 +116,12 @@ def test_all_kinds_of_rules_start_directly_and_get_what_local_ones_do(workflow: 
     assert all(0 < float(line.split("\t")[0]) < 60 for line in measured)
     assert workflow.read("own") == "my-folder my-folder\n"
     assert os.path.basename(workflow.read("executable").strip()) in ("dash", "sh", "bash")
-    assert workflow.read("late") == "to the log\n"
+    assert workflow.read("late") == "1\n2\n3\n"
+    assert workflow.read("made/log") == "logged\n"
+    assert (workflow.folder / "made" / "file").exists()
+    assert workflow.read("path") == "hi\n"
+    assert workflow.read("nested") == "True"
+    assert workflow.read("fewer") == "4 8 4\n"
     for folder in ("scripts", "shadow"):
         assert list((workflow.folder / ".snakemake" / folder).iterdir()) == []
     assert list((workflow.folder / ".snakemake").glob("shell_tmp.*")) == []
@@ -141,16 +169,16 @@ def test_a_job_that_can_t_be_prepared_fails_alone(workflow: Workflow) -> None:
             shell: "touch {output}"
         rule unprepared:
             input: "first"
-            output: "unprepared"
+            output: update("unprepared")
             params: gone=lambda wildcards: Path("first").unlink(missing_ok=True)
             shell: "touch {output}"
         rule other:
             output: "other"
             shell: "touch {output}"
-    """)
-    assert workflow.run("--jobs", "2", "--keep-going", "--latency-wait", "0") == 1
+    """).write("old", "unprepared")
+    assert workflow.run("--jobs", "2", "--keep-going", "--latency-wait", "0", "--forceall") == 1
     assert (workflow.folder / "other").exists()
-    assert not (workflow.folder / "unprepared").exists()
+    assert workflow.read("unprepared") == "old"  # nothing of it has run
     assert "Error in rule unprepared" in workflow.output
     assert "first (missing locally" in workflow.output
     assert "unprepared" not in {event["key"].partition("-")[0] for event in workflow.journal("job_placed")}
@@ -253,7 +281,7 @@ def test_old_outputs_stay_until_their_job_starts(workflow: Workflow) -> None:
     """Jobs are handed over long before they run: an interrupted run leaves what it has not come to."""
     workflow.write("""
         rule all:
-            input: "held", "waiting", "folder"
+            input: "held", "waiting", "folder", "shadowed"
         rule held:
             output: "held"
             priority: 1
@@ -264,6 +292,10 @@ def test_old_outputs_stay_until_their_job_starts(workflow: Workflow) -> None:
         rule folder:
             output: directory("folder")
             shell: "mkdir {output}"
+        rule shadowed:
+            output: "shadowed"
+            shadow: "minimal"
+            shell: "touch {output}"
     """)
     for name in ("held", "waiting", "folder/old"):
         workflow.write("old", name)
@@ -273,3 +305,57 @@ def test_old_outputs_stay_until_their_job_starts(workflow: Workflow) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(30) != 0
     assert (workflow.read("waiting"), workflow.read("folder/old")) == ("old", "old")
+    assert list((workflow.folder / ".snakemake" / "incomplete").iterdir()) == []
+    assert list((workflow.folder / ".snakemake" / "shadow").iterdir()) == []
+
+
+def test_what_is_kept_of_an_interrupted_job_is_incomplete(workflow: Workflow) -> None:
+    workflow.write("""
+        rule a:
+            output: "a"
+            shell: "echo half > {output}; touch up; sleep 60"
+    """)
+    process = workflow.start("a", "--jobs", "1", "--keep-incomplete")
+    workflow.wait_for("up")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) != 0
+    assert workflow.read("a") == "half\n"
+    assert workflow.run("a", "--jobs", "1") == 1
+    assert "IncompleteFilesException" in workflow.output
+
+
+def test_a_benchmark_that_can_t_be_written_fails_its_job_alone(workflow: Workflow) -> None:
+    workflow.write("""
+        rule all:
+            input: "a", "b"
+        rule a:
+            output: "a"
+            benchmark: "folder/a.tsv"
+            retries: 1
+            resources: mem_mb=lambda wildcards, attempt: attempt
+            shell: "[ {resources.mem_mb} = 2 ] || rm -r folder; touch {output}"
+        rule b:
+            output: "b"
+            shell: "while [ ! -e folder/a.tsv ]; do sleep 0.05; done; touch {output}"
+    """)
+    assert workflow.run("--jobs", "2", "--daskjq-cores", "2", "--daskjq-limits", "off") == 0, workflow.output[-3000:]
+    assert "its benchmark can't be written" in workflow.output
+
+
+def test_scripts_that_are_kept_name_the_folder_that_they_had(workflow: Workflow) -> None:
+    workflow.write("rule a:\n    output: 'a'\n    script: 'script.sh'\n")
+    workflow.write("echo ${snakemake_resources[tmpdir]} > ${snakemake_output[0]}\n", "script.sh")
+    assert workflow.run("a", "--jobs", "1", "--skip-script-cleanup") == 0, workflow.output[-3000:]
+    (script,) = (workflow.folder / ".snakemake" / "scripts").iterdir()
+    assert workflow.read("a").strip() in script.read_text()
+
+
+def test_an_updated_output_in_a_shadow_folder_keeps_its_content(workflow: Workflow) -> None:
+    workflow.write("""
+        rule a:
+            output: update("u")
+            shadow: "shallow"
+            shell: "echo new >> u"
+    """).write("old\n", "u")
+    assert workflow.run("--jobs", "1", "--forceall", "u") == 0, workflow.output[-3000:]
+    assert workflow.read("u") == "old\nnew\n"
