@@ -59,11 +59,22 @@ POOLS = """
 """
 
 
+WITHOUT_THE_SLURM_PLUGIN = """
+    import pkgutil
+    modules = pkgutil.iter_modules
+    pkgutil.iter_modules = lambda *given: (one for one in modules(*given) if "plugin_slurm" not in one.name)
+"""
+
+
 @pytest.mark.feature("profiles and resources of the Slurm executor, `daskjq migrate`", system="slurm")
 def test_each_resource_is_honoured_or_told_in_one_warning(workflow: Workflow, slurm: SlurmCluster) -> None:
     workflow.write(SNAKEFILE).write(PROFILE, "profile/config.yaml").write(POOLS, "pools.yaml")
     workflow.options = ("--daskjq-interface", "lo", "--daskjq-pools", "pools.yaml")
+    hidden = {**workflow.env, "PYTHONPATH": str(workflow.folder / "hidden")}
+    workflow.write(WITHOUT_THE_SLURM_PLUGIN, "hidden/sitecustomize.py")
+    workflow.env, shown = hidden, workflow.env
     assert workflow.run("--profile", "profile") == 2
+    workflow.env = shown
     assert "unrecognized arguments: --slurm-jobname-prefix=x --slurm-requeue=True" in workflow.output
     command = [sys.executable, "-m", "snakemake_executor_daskjq.cli", "migrate", "profile"]
     migrated = subprocess.run(command, cwd=workflow.folder, capture_output=True, text=True, check=True).stdout

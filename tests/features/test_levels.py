@@ -16,9 +16,19 @@ from .options import OPTIONS
 COMPARED_OPTIONS = [case for case in OPTIONS if case.feature not in ("--verbose", "--logger")]
 
 
+# A Snakefile that starts a thread and has a queue can't be forked.
+KEEPS_A_THREAD = [case for case in DIRECTIVES if case.feature == "queue inputs (from_queue)"]
+OTHERS = [case for case in DIRECTIVES if case not in KEEPS_A_THREAD]
+
+
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
-    "cases", [pytest.param(DIRECTIVES, id="directives"), pytest.param(COMPARED_OPTIONS, id="options")]
+    "cases",
+    [
+        pytest.param(OTHERS, id="directives"),
+        pytest.param(KEEPS_A_THREAD, id="a thread"),
+        pytest.param(COMPARED_OPTIONS, id="options"),
+    ],
 )
 def test_features_come_out_the_same_at_all_levels(tmp_path: Path, cases: Sequence[Case]) -> None:
     found = {}
@@ -29,6 +39,9 @@ def test_features_come_out_the_same_at_all_levels(tmp_path: Path, cases: Sequenc
         if level == "direct":
             assert all(event["colder_because"] or event["warm_start"] == "direct" for event in ended)
             assert sum(event["warm_start"] == "direct" for event in ended) > len(ended) / 2
+        elif level == "workflow" and cases is KEEPS_A_THREAD:
+            started = {(event["warm_start"], event["colder_because"].partition(" (")[0]) for event in ended}
+            assert started == {("import", "the Snakefile keeps a thread")}
         else:
             assert_started_at(level, ended)
         found[level] = facts(workflow)

@@ -8,7 +8,7 @@ import pytest
 
 from snakemake_executor_daskjq.settings import ExecutorSettings
 
-from ..idiom import FOLDER, Idiom, folder_of_link_and_file_of_tomorrow, temporary_folders
+from ..idiom import FOLDER, Idiom, each_name_or_a_refusal, folder_of_link_and_file_of_tomorrow, temporary_folders
 from ..levels import LEVELS
 from .test_idioms_run import RUN
 from .test_idioms_state import STATE
@@ -17,7 +17,7 @@ FILES = (
     Idiom("chdir"),
     Idiom("files", prepare=folder_of_link_and_file_of_tomorrow),
     Idiom("globcwd"),
-    Idiom("names"),
+    Idiom("names", check=each_name_or_a_refusal),
     Idiom("tempdir_assigned"),
     Idiom("tmpdir_env", check=temporary_folders),
     Idiom("workdir"),
