@@ -40,8 +40,12 @@ def test_features_come_out_the_same_at_all_levels(tmp_path: Path, cases: Sequenc
             assert all(event["colder_because"] or event["warm_start"] == "direct" for event in ended)
             assert sum(event["warm_start"] == "direct" for event in ended) > len(ended) / 2
         elif level == "workflow" and cases is KEEPS_A_THREAD:
-            started = {(event["warm_start"], event["colder_because"].partition(" (")[0]) for event in ended}
-            assert started == {("import", "the Snakefile keeps a thread")}
+            assert {event["warm_start"] for event in ended} == {"import"}
+            whys = {event["colder_because"].partition(" (")[0] for event in ended}
+            assert whys <= {
+                "the Snakefile keeps a thread",
+                "the Snakefile keeps a queue",
+            }  # whichever it comes to first
         else:
             assert_started_at(level, ended)
         found[level] = facts(workflow)
