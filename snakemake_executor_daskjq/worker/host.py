@@ -54,6 +54,9 @@ WRITE_S = 60.0
 LINGER_LOOK_S = 0.1
 """How often it is looked whether products are there."""
 
+STRAYS_S = 2.0
+"""So long at most a host that ends goes on killing what jobs have left behind."""
+
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -150,6 +153,7 @@ class Host:
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._signal_all(signal.SIGKILL)
                 self._deadline = time.monotonic() + 1.0  # until the kernel has delivered them
+        self._end_strays()
         if pilot_is_gone and self._tmpdirs:
             remove_tree(self._tmpdirs)  # a pilot that stops its hosts does so itself
         signal.set_wakeup_fd(-1)
@@ -328,6 +332,22 @@ class Host:
             if of_running_jobs or job not in running:
                 for pid in pids:
                     processes.kill(pid, signum)
+
+    def _end_strays(self) -> None:
+        """End all that is left when the host ends, also what comes to it only now.
+
+        A direct start's child may end before those below it: what a process has started that is killed at this moment
+        becomes the host's child a moment later, and nobody looks for it once the host is gone.
+        """
+        until = time.monotonic() + STRAYS_S
+        while left := [pid for pids in self._strays().values() for pid in pids]:
+            for pid in left:
+                processes.kill(pid, signal.SIGKILL)
+            for pid in left:
+                processes.reaped(pid)
+            if time.monotonic() >= until:
+                break
+            time.sleep(0.005)
 
     def _strays(self) -> dict[str | None, list[int]]:
         """By job, the processes that lost their parent: they are the host's children now.

@@ -88,7 +88,9 @@ class Chaos:
         return True
 
     def _kill_one(self, module: str, what: str) -> bool:
-        found = self._workflow.started_as(module)
+        """Never the host of a stopped pilot: then none of the two could end what a job has put into other sessions."""
+        stopped = {pilot.pid for _, pilot in self._stopped}
+        found = [one for one in self._workflow.started_as(module) if one.ppid() not in stopped]
         if found:
             self._random.choice(found).kill()
             self.done.append(f"killed a {what}")
