@@ -173,7 +173,8 @@ class RuleHost:
                 elif frame["op"] == "crashed":
                     crash = frame["why"]
         except (asyncio.IncompleteReadError, ConnectionError):
-            # The host is dead, or all but; no child may outlive it.
+            # The host is dead, or all but; no child may outlive it, and it gets no job while these are looked for.
+            self._stopping = True
             self._process.kill()
             self._process.wait()
             await self._end_orphans()
