@@ -9,6 +9,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
+import snakemake.resources
+
 from .workflow import Workflow
 
 if TYPE_CHECKING:
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 FORKED = ("off", "import", "workflow")
 """The levels at which a job is a Snakemake of its own."""
-LEVELS = (*FORKED, "direct")
+HAS_DIRECT = hasattr(snakemake.resources, "Resource")
+"""Direct starts need a Snakemake that tells whether a rule's tmpdir is the default."""
+LEVELS = (*FORKED, "direct") if HAS_DIRECT else FORKED
 PASSING = re.compile(
     r"Elapsed time: .*|/tmp/[\w/.-]+|\btmp\w{8}\b|\b\d{4}-\d\d-\d\d[ T][\d:.,]+"
     r"|\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|(?<=ervice job )\d+"

@@ -85,8 +85,12 @@ class DirectStarts:
         ------
         NotPreparedError : where the job can't run at all.
         """
-        if why := self._unexpected or self._why_not(job):
-            return why
+        try:
+            if why := self._unexpected or self._why_not(job):
+                return why
+        except AttributeError as error:  # another version
+            self._unexpected = f"this Snakemake is not as expected: {error}"
+            return self._unexpected
         try:
             resources = self._resources(job, cores)
             values = self._prepared(job, resources)
@@ -167,7 +171,7 @@ class DirectStarts:
             return "its shadow folder may be its pilot's own (--shadow-prefix)"
         if kind == "notebook" and (rule.benchmark or workflow.execution_settings.edit_notebook):
             return "its notebook is benchmarked or edited"
-        if rule.cache and workflow.workflow_settings.cache is not None:
+        if workflow.workflow_settings.cache is not None and getattr(rule, "cache", True):
             return "its outputs may be in the cache (--cache)"
         deployed = DeploymentMethod.CONDA in deployment and rule.conda_env is not None
         if deployed and not self._arguments.shares(SharedFSUsage.SOFTWARE_DEPLOYMENT):

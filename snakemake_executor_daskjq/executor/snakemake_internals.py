@@ -57,7 +57,9 @@ class LocalRuns:
 
     def __init__(self, workflow: Any) -> None:
         from snakemake.executors import local
+        from snakemake.resources import Resource  # older versions can't tell whether a tmpdir is the default
 
+        assert Resource
         self._prepare = workflow.scheduler._local_executor.job_args_and_prepare
         # Older versions have a function.
         self._async_run = getattr(workflow, "async_run", None) or importlib.import_module("snakemake.common").async_run
