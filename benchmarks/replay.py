@@ -1,4 +1,4 @@
-"""Replays workflow traces (WfCommons' WfFormat 1.5) in simulated time, through the real planner and placement.
+"""Replays workflow traces (WfCommons' WfFormat 1.5) in simulated time, through the controller core of a run.
 
     python benchmarks/replay.py [TRACE.json[.gz] ...] [--wait 60] [--cores 8] [--pilots 3]
 
@@ -27,25 +27,21 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from snakemake_executor_daskjq.history import Usage
+from snakemake_executor_daskjq.model import events as journal
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Outlook, Request
-from snakemake_executor_daskjq.policy.estimates import UNKNOWN_RUNTIME_S, Estimates
-from snakemake_executor_daskjq.policy.idle import IdlePilot, Prospects, idle_pilots
-from snakemake_executor_daskjq.policy.placement import place
-from snakemake_executor_daskjq.policy.planner import Supply, plan
-from snakemake_executor_daskjq.policy.queue import ReadyQueue
-from snakemake_executor_daskjq.policy.rooms import Ledger, Room
+from snakemake_executor_daskjq.policy import messages
+from snakemake_executor_daskjq.policy.core import Core
+from snakemake_executor_daskjq.policy.simulation import Simulation
 
 TRACES = Path(__file__).parent / "traces"
 MEM_MB_PER_CORE = 4000
 WALLTIME_S = 4 * 3600
-UPKEEP_S = 1.0
-SOON_S = 60.0
 SNAKEMAKE_S = 3.0
 RATIO = 1.10
 USED = 0.9
@@ -176,21 +172,14 @@ def bound_s(tasks: dict[str, Task], use: Use) -> float:
 
 
 class Replay:
-    """A run of daskjq: what the dispatcher does, in simulated time."""
+    """A run of daskjq in simulated time: the trace's jobs come as their parents end, the core does the rest."""
 
     def __init__(self, tasks: dict[str, Task], pool: Pool, wait_s: float, history: dict[str, Usage]) -> None:
-        self.tasks, self.pool, self.wait_s = tasks, pool, wait_s
-        self.clock, self.use = Clock(), Use()
-        self.estimates = Estimates(history)
-        self.estimates.learn(outlook(tasks))
-        self.ready = ReadyQueue(self.estimates.expected_s, lambda rule: self.estimates.urgency_s(rule, self.clock.now))
-        self.ledger = Ledger()
-        self.rooms: dict[str, Room] = {}
-        self.idle_since: dict[str, float] = {}
-        self.coming = 0
-        self.serial = 0
-        self.upkeep_at = 0.0
-        self.started: dict[str, float] = {}
+        self.tasks, self.pool, self.use = tasks, pool, Use()
+        self.core = Core([pool], history)
+        self.simulation = Simulation(self.core, 0.0, lambda request: tasks[request.key].seconds, lambda _: wait_s)
+        self.running: dict[str, str] = {}
+        self.waiting = 0
         self.done: set[str] = set()
         self.children: dict[str, list[str]] = {}
         for key, task in tasks.items():
@@ -198,106 +187,51 @@ class Replay:
                 self.children.setdefault(parent, []).append(key)
 
     def run(self) -> Result:
-        for key, task in self.tasks.items():
-            if not task.parents:
-                self._submit(key)
-        self._round()
+        self.simulation.at(0.0, messages.OutlookLearned(outlook(self.tasks)))
+        self._submit(key for key, task in self.tasks.items() if not task.parents)
         while len(self.done) < len(self.tasks):
-            jobs_wait = len(self.ready) > 0
-            assert self.clock.step(), "jobs are left, and nothing is to happen"
-            self.use.until(self.clock.now, jobs_wait)
-            self._round()
-        now = self.clock.now
-        for room in self.rooms.values():
-            start, _, cores = self.use.lives[room.pilot]
-            self.use.lives[room.pilot] = (start, now, cores)
+            jobs_wait = self.waiting > 0
+            instructions = self.simulation.step()
+            self.use.until(self.simulation.now, jobs_wait)
+            for instruction in instructions:
+                self._note(instruction)
+        now = self.simulation.now
+        for pilot, (start, end, cores) in self.use.lives.items():
+            self.use.lives[pilot] = (start, min(end, now), cores)
         lives = self.use.lives.values()
         work = sum(task.seconds * task.request.amounts["cores"] for task in self.tasks.values())
         paid = work / sum((end - start) * cores for start, end, cores in lives)
         used = self.use.used_core_s / self.use.offered_core_s if self.use.offered_core_s else 1.0
         return Result(now, bound_s(self.tasks, self.use), used, paid, len(lives))
 
-    def _submit(self, key: str) -> None:
-        self.estimates.submitted(self.tasks[key].request.rule)
-        self.ready.push(self.tasks[key].request, self.clock.now)
+    def _submit(self, keys: Iterable[str]) -> None:
+        requests = tuple(self.tasks[key].request for key in keys)
+        if requests:
+            self.waiting += len(requests)
+            self.simulation.at(self.simulation.now, messages.JobsSubmitted(requests))
 
-    def _round(self) -> None:
-        now = self.clock.now
-        for request, room in place(self.ready, self.ledger, now):
-            self.started[request.key] = now
-            self.use.busy_cores += request.amounts["cores"]
-            self.idle_since.pop(room.pilot, None)
-            self.clock.at(now + self.tasks[request.key].seconds, lambda r=request, room=room: self._ended(r, room))  # type: ignore[misc]
-        if now >= self.upkeep_at:
-            self.upkeep_at = now + UPKEEP_S
-            self._upkeep(now)
-
-    def _ended(self, request: Request, room: Room) -> None:
-        now = self.clock.now
-        self.use.busy_cores -= request.amounts["cores"]
-        self.ledger.give_back(room, request.key)
-        self.estimates.job_ended(request.rule, now - self.started.pop(request.key))
-        self.done.add(request.key)
-        if not room.bookings:
-            self.idle_since[room.pilot] = now
-        for child in self.children.get(request.key, ()):
-            if self.tasks[child].parents <= self.done:
-                self._submit(child)
-
-    def _upkeep(self, now: float) -> None:
-        if len(self.done) < len(self.tasks):
-            self.clock.at(now + 5.0, lambda: None)
-        if len(self.ready):
-            self._plan(now)
-        ends: dict[str, float] = {}
-        for key, start in self.started.items():
-            rule = self.tasks[key].request.rule
-            end = start + (self.estimates.expected_s(rule) or UNKNOWN_RUNTIME_S)
-            ends[rule] = min(ends.get(rule, end), end)
-        over = not len(self.ready) and self.estimates.is_all_submitted
-        prospects = Prospects(over, self.estimates.soon(ends, now + SOON_S), {self.pool.name: len(self.rooms)})
-        idle = [IdlePilot(name, self.pool, since) for name, since in self.idle_since.items()]
-        for name, _ in idle_pilots(idle, prospects, now):
-            self._leave(self.rooms[name])
-
-    def _plan(self, now: float) -> None:
-        unknown = [
-            now - start
-            for key, start in self.started.items()
-            if self.estimates.expected_s(self.tasks[key].request.rule) is None
-        ]
-        unknown_s = max([UNKNOWN_RUNTIME_S, *unknown])
-        oldest: dict[str, float] = {}
-        for key, start in self.started.items():
-            rule = self.tasks[key].request.rule
-            oldest[rule] = min(oldest.get(rule, now), start)
-        demands = self.estimates.demands(self.ready.demands([self.pool]), oldest, now)
-        supply = Supply.of(self.pool, self.rooms.values(), self.coming, now, unknown_s=unknown_s)
-        more = plan(demands, [supply]).more
-        for _ in range(more.get(self.pool.name, 0)):
-            self.coming += 1
-            self.clock.at(now + self.wait_s, self._connect)
-
-    def _connect(self) -> None:
-        now, pool = self.clock.now, self.pool
-        self.coming -= 1
-        self.serial += 1
-        room = Room(f"p{self.serial}", pool.name, dict(pool.amounts), now + WALLTIME_S, pool.slack_s, WALLTIME_S)
-        self.rooms[room.pilot] = room
-        self.ledger.add(room)
-        self.idle_since[room.pilot] = now
-        self.use.alive_cores += pool.amounts["cores"]
-        self.use.lives[room.pilot] = (now, now, pool.amounts["cores"])
-        self.clock.at(now + WALLTIME_S, lambda: self._leave(room))
-
-    def _leave(self, room: Room) -> None:
-        if self.rooms.pop(room.pilot, None) is not None:
-            assert not room.bookings, "a job was placed on a pilot that it outlives"
-            self.ledger.remove(room)
-            self.idle_since.pop(room.pilot, None)
-            self.use.alive_cores -= room.capacity["cores"]
-            start, _, cores = self.use.lives[room.pilot]
-            self.use.lives[room.pilot] = (start, self.clock.now, cores)
+    def _note(self, instruction: messages.Instruction) -> None:
+        now = self.simulation.now
+        match instruction:
+            case messages.StartJob(request, pilot):
+                self.waiting -= 1
+                self.running[request.key] = pilot
+                self.use.busy_cores += request.amounts["cores"]
+            case messages.ReportEnd(request):
+                del self.running[request.key]
+                self.done.add(request.key)
+                self.use.busy_cores -= request.amounts["cores"]
+                children = self.children.get(request.key, ())
+                self._submit(child for child in children if self.tasks[child].parents <= self.done)
+            case messages.Record(journal.PilotStarted(pilot=pilot)):
+                self.use.alive_cores += self.pool.amounts["cores"]
+                self.use.lives[pilot] = (now, math.inf, self.pool.amounts["cores"])
+                self.simulation.at(now + WALLTIME_S, messages.PilotDisconnected(pilot))
+            case messages.Record(journal.PilotEnded(pilot=pilot) | journal.PilotLost(pilot=pilot)):
+                assert pilot not in self.running.values(), "a job was placed on a pilot that it outlives"
+                start, _, cores = self.use.lives[pilot]
+                self.use.lives[pilot] = (start, now, cores)
+                self.use.alive_cores -= cores
 
 
 def batch_job_each(tasks: dict[str, Task], cores: int, wait_s: float) -> float:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError, remedy, shown
 from .model.request import Request
+from .policy.fit import misfits_new_pilot
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -264,15 +265,16 @@ def check_feasible(request: Request, pools: Iterable[Pool]) -> None:
     InfeasibleRequestError : with the resource that rules out the most capable pool.
     """
     candidates = [pool for pool in pools if request.may_use(pool.name)]
-    misfits = [found for pool in candidates if (found := misfit(request, pool))]
-    if len(misfits) < len(candidates):
+    found = [misfits[0] for pool in candidates if (misfits := misfits_new_pilot(request, pool))]
+    if len(found) < len(candidates):
         return
     # A resource that no pool has enough of says more than one that only this or that pool lacks.
-    for resource, amount, _ in misfits:
-        largest = max(_offer(pool, resource) for pool in candidates)
-        if amount > largest:
-            raise InfeasibleRequestError(request.rule, resource, amount, largest, request.pools or ())
-    raise InfeasibleRequestError(request.rule, *misfits[0], request.pools or ())
+    for misfit in found:
+        largest = max(_offer(pool, misfit.resource) for pool in candidates)
+        if misfit.asked > largest:
+            raise InfeasibleRequestError(request.rule, misfit.resource, misfit.asked, largest, request.pools or ())
+    first = found[0]
+    raise InfeasibleRequestError(request.rule, first.resource, first.asked, first.offered, request.pools or ())
 
 
 def ruled_out(request: Request, pool: Pool) -> str:
@@ -286,21 +288,11 @@ def ruled_out(request: Request, pool: Pool) -> str:
     if not request.may_use(pool.name):
         reason = closed([request.rule], {}, pool)
         return reason if pool.rules and reason else "the job asks for other pools or nodes, or lacks a label"
-    found = misfit(request, pool)
-    if found is None:
+    found = misfits_new_pilot(request, pool)
+    if not found:
         return ""
-    name, amount, offer = found
-    return f"{shown(name, amount)} asked, its pilots have {shown(name, offer).partition('=')[2]}"
-
-
-def misfit(request: Request, pool: Pool) -> tuple[str, int, int] | None:
-    """The first (resource, asked, offered) that rules `pool` out, or None where a pilot can hold the request."""
-    for name, amount in request.amounts.items():
-        if amount > _offer(pool, name):
-            return name, amount, _offer(pool, name)
-    if request.runtime_s is not None and pool.walltime_s is not None and request.runtime_s > pool.walltime_s:
-        return "runtime", request.runtime_s, pool.walltime_s
-    return None
+    offered = shown(found[0].resource, found[0].offered).partition("=")[2]
+    return f"{shown(found[0].resource, found[0].asked)} asked, its pilots have {offered}"
 
 
 def _offer(pool: Pool, resource: str) -> int:

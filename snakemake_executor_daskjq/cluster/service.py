@@ -11,26 +11,26 @@ from concurrent import futures
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from ..controller.driver import Driver
 from ..errors import DaskjqError
 from ..history import History
 from ..journal import SCHEMA, Journal
 from ..model import events
+from ..policy.summary import Summary
 from . import guest
-from .dispatcher import Dispatcher
 from .fleet import Fleet
 from .guest import Guest
 from .offers import complete
-from .summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from ..controller.driver import Reporter
     from ..journal import RunFolder
     from ..model.pool import Pool
     from ..model.request import Launch, Outlook, Request
     from ..settings import Config
     from .guest import GuestListener
-    from .roster import Reporter
 
 CANCEL_GRACE_S = 5.0
 """Between TERM and KILL for running jobs when the run is cancelled."""
@@ -126,7 +126,7 @@ class ClusterService:
     async def _serve(self) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         self._loop.set_exception_handler(self._unseen)
-        self._dispatcher = Dispatcher(
+        self._dispatcher = Driver(
             self.pools,
             self._open_fleet,
             self._reporter,

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from .outcome import End
-    from .request import Amounts, WarmStart
+    from .outcome import End, Outcome
+    from .request import Amounts, Request, WarmStart
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,18 @@ class JobSubmitted(Event):
     runtime_s: int | None
     pools: tuple[str, ...] | None
 
+    @classmethod
+    def of(cls, request: Request) -> JobSubmitted:
+        return cls(
+            key=request.key,
+            job_id=request.job_id,
+            rule=request.rule,
+            attempt=request.attempt,
+            amounts=request.amounts,
+            runtime_s=request.runtime_s,
+            pools=request.pools,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class JobPlaced(Event):
@@ -92,6 +104,24 @@ class JobEnded(Event):
     detail: str
     warm_start: WarmStart
     colder_because: str
+
+    @classmethod
+    def of(cls, request: Request, pilot: str, outcome: Outcome, *, reported: bool) -> JobEnded:
+        return cls(
+            key=request.key,
+            pilot=pilot,
+            end=outcome.end,
+            reported=reported,
+            exit_status=outcome.exit_status,
+            signal_number=outcome.signal_number,
+            started_at=outcome.started_at,
+            ended_at=outcome.ended_at,
+            cpu_s=outcome.cpu_s,
+            peak_mem_mb=outcome.peak_mem_mb,
+            detail=outcome.detail,
+            warm_start=outcome.warm_start,
+            colder_because=outcome.colder_because,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,12 @@ class Estimates:
         self._urgencies_at = -math.inf
 
     def job_ended(self, rule: str, wall_s: float) -> None:
+        self.measured(rule, 1, wall_s)
+
+    def measured(self, rule: str, more: int, wall_s: float) -> None:
+        """So many `more` jobs of the rule have ended, which took `wall_s` in the mean."""
         jobs, total_s = self._measured.get(rule, (0, 0.0))
-        self._measured[rule] = jobs + 1, total_s + wall_s
+        self._measured[rule] = jobs + more, total_s + more * wall_s
 
     def measured_s(self, rule: str) -> float | None:
         """The mean of this run's jobs."""

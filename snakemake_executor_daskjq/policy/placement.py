@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from .fit import misfits
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -67,10 +69,10 @@ def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, 
     return placed
 
 
-def may_start_ahead(request: Request, room: Room, ready: ReadyQueue) -> bool:
+def may_start_ahead(request: Request, room: Room, ready: ReadyQueue, now: float) -> bool:
     """False where one more job of this shape at the pilot could keep a larger one from ever finding room."""
     return room.hold is None and not any(
-        group.is_stuck and group.priority >= request.priority and _could_ever(group, room)
+        group.is_stuck and group.priority >= request.priority and room.could_hold(group, now)
         for group in ready.groups()
         if group.wider_than(request)
     )
@@ -97,23 +99,17 @@ def _is_open(room: Room, group: Group, request: Request, ready: ReadyQueue, ledg
                 and now >= larger.hold_not_before
                 and larger.priority >= group.priority
                 and larger.wider_than(request)
-                and _could_ever(larger, room)
+                and room.could_hold(larger, now)
             ):
                 _hold_for(larger, group, room, ledger, now)
     hold = room.hold
     if hold is None or hold.group is group:
         return True
-    if not hold.group.waiting or not room.could_end(hold.group, now):
+    if not hold.group.waiting or not room.could_hold(hold.group, now):
         ledger.release(room)
         return True
     ends_in_time = group.expected_s is not None and now + group.expected_s <= hold.until
     return ends_in_time or _fits_beside(request, hold.group, room, hold.until)
-
-
-def _could_ever(group: Group, room: Room) -> bool:
-    """True if the group's first job would fit an empty `room`."""
-    head = group.head
-    return head.may_use(room.pool) and all(n <= room.capacity.get(name, 0) for name, n in head.amounts.items())
 
 
 def _hold_for(larger: Group, smaller: Group, room: Room, ledger: Ledger, now: float) -> None:
@@ -129,12 +125,12 @@ def _hold_for(larger: Group, smaller: Group, room: Room, ledger: Ledger, now: fl
     options = [
         (_ready_at(larger, candidate, now), candidate)
         for candidate in [room, *ledger.emptiest(larger, LOOKED_AT)]
-        if candidate.hold is None and _could_ever(larger, candidate)
+        if candidate.hold is None and candidate.could_hold(larger, now)
     ]
     options = [
         (ready_at, candidate)
         for ready_at, candidate in options
-        if (aged or ready_at < math.inf) and candidate.could_end(larger, ready_at if ready_at < math.inf else now)
+        if (aged or ready_at < math.inf) and candidate.could_hold(larger, ready_at if ready_at < math.inf else now)
     ]
     if options:
         ready_at, chosen = min(options, key=lambda option: (option[0], -option[1].free["cores"], option[1].pilot))
@@ -158,11 +154,8 @@ def _ready_at(group: Group, room: Room, now: float) -> float:
 def _fits_beside(request: Request, group: Group, room: Room, at: float) -> bool:
     """True if `request` and the group's first job fit `room` together with all that still runs at `at`."""
     left = dict(room.capacity)
-    for ends_at, amounts in room.bookings.values():
-        if ends_at > at:
-            for name, amount in amounts.items():
-                left[name] -= amount
-    return all(
-        request.amounts.get(name, 0) + group.head.amounts.get(name, 0) <= left.get(name, 0)
-        for name in {*request.amounts, *group.head.amounts}
-    )
+    running = [amounts for ends_at, amounts in room.bookings.values() if ends_at > at]
+    for amounts in (*running, group.head.amounts):
+        for name, amount in amounts.items():
+            left[name] = left.get(name, 0) - amount
+    return min(left.values()) >= 0 and not misfits(request, left)

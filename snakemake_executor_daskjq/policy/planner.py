@@ -7,7 +7,7 @@ Short jobs therefore share few pilots, and long ones get as many as they can use
 not covered ends later, and costs `LATE` times what a pilot's time for it would: so a pilot is requested as soon
 as a tenth of it would be used, and not for less while others run.
 
-`objective` prices an answer. `plan` gives the greedy one, and an integer program's (PuLP, imported only then)
+`plan` gives the greedy one, and an integer program's (PuLP, imported only then)
 where that is better: which pool is best for which job is open as soon as some job fits several.
 """
 
@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..mapping import misfit
+from .fit import could_hold
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -168,11 +168,6 @@ def plan(demands: Iterable[Demand], supplies: Sequence[Supply], *, program: bool
     return Plan(wanted, method, price, gap)
 
 
-def objective(more: Mapping[str, int], demands: Iterable[Demand], supplies: Sequence[Supply]) -> float:
-    """The price of requesting `more`: what the pilots cost in a span, and `LATE` times what stays uncovered."""
-    return _price([more.get(supply.pool.name, 0) for supply in supplies], _digest(demands, supplies), supplies)
-
-
 def _counts(amounts: Amounts, offers: Amounts) -> dict[str, int]:
     """How many such jobs one pilot can hold at a time, by each resource.
 
@@ -190,7 +185,7 @@ def _digest(demands: Iterable[Demand], supplies: Sequence[Supply]) -> list[Work]
         usable = tuple(
             (index, tuple(sorted(_counts(request.amounts, supply.pool.amounts).items())))
             for index, supply in enumerate(supplies)
-            if request.may_use(supply.pool.name) and not misfit(request, supply.pool)
+            if could_hold(request, supply.pool)
         )
         if usable:
             seconds = max(TINY, min(demand.expected_s, SPAN_S))

@@ -53,7 +53,6 @@ class Group:
         "expected_s",
         "hold_not_before",
         "holds",
-        "others",
         "priority",
         "rank",
         "rule",
@@ -64,7 +63,6 @@ class Group:
         self.rule = request.rule
         self.priority = request.priority
         self.cores = request.amounts.get("cores", 0)
-        self.others = [(name, n) for name, n in request.amounts.items() if name not in ("cores", "mem_mb")]
         self.waiting: SortedList[Entry] = SortedList()
         self.expected_s: float | None = None
         self.rank = UNRANKED
@@ -103,16 +101,15 @@ class Group:
 
     def fitting(self, room: Room, now: float) -> int | None:
         """The index of the first job that fits `room` now, or None."""
-        free = room.free
-        if self.cores > free["cores"] or not self.waiting[0][3].may_use(room.pool):
+        if not self.head.may_use(room.pool):
             return None
-        for name, amount in self.others:
-            if amount > free.get(name, 0):
-                return None
-        first = self.waiting.bisect_left((-free.get("mem_mb", 0),))
+        first = self.waiting.bisect_left((-room.free.get("mem_mb", 0),))
         for index in range(first, min(first + RUNTIMES_LOOKED_AT, len(self.waiting))):
-            if room.can_end(self.waiting[index][3], now, self.expected_s):
+            found = room.misfits(self.waiting[index][3], now, self.expected_s)
+            if not found:
                 return index
+            if found[0].resource != "runtime":  # an amount, which is the same for all of the group
+                return None
         return None
 
     def wider_than(self, request: Request) -> bool:
@@ -209,13 +206,9 @@ class ReadyQueue:
                 if start < end:
                     yield waiting[(start + end) // 2][3], end - start, expected_s
 
-    def clear(self) -> list[Request]:
-        """Take all out."""
-        requests = [entry[3] for group in self._groups.values() for entry in group.waiting]
-        self._groups.clear()
-        self._ranked_at = -math.inf
-        self._length = 0
-        return requests
+    def waiting(self) -> Iterator[Request]:
+        """All that wait, in no order."""
+        return (entry[3] for group in self._groups.values() for entry in group.waiting)
 
 
 def _key(request: Request) -> Key:

@@ -6,9 +6,12 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .fit import Misfit, misfits
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..model.pool import Pool
     from ..model.request import Amounts, Request
     from .queue import Group
 
@@ -50,23 +53,31 @@ class Room:
     def __post_init__(self) -> None:
         self.capacity = self.capacity or dict(self.free)
 
-    def can_end(self, request: Request, now: float, expected_s: float | None = None) -> bool:
-        """True if the job can end before the pilot does.
+    @classmethod
+    def of_new_pilot(cls, pilot: str, pool: Pool, now: float) -> Room:
+        """What a pilot of the pool that connects now has to give."""
+        ends_at = None if pool.walltime_s is None else now + pool.walltime_s
+        return cls(pilot, pool.name, dict(pool.amounts), ends_at, pool.slack_s, pool.walltime_s)
 
-        Where no runtime is stated, `expected_s` counts, as far as a new pilot of this kind has that much time.
+    def misfits(
+        self, request: Request, now: float, expected_s: float | None = None, amounts: Mapping[str, int] | None = None
+    ) -> list[Misfit]:
+        """What keeps the job off the pilot now (see `fit.misfits`); with `amounts`, if these were free.
 
         >>> from snakemake_executor_daskjq.model.request import Request
         >>> room = Room("main-1", "main", {"cores": 4}, ends_at=1000.0, slack_s=60.0)
         >>> job = Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600)
-        >>> room.can_end(job, now=460.0), room.can_end(job, now=461.0)
-        (True, False)
+        >>> room.misfits(job, now=460.0), room.misfits(job, now=461.0)
+        ([], [Misfit(resource='runtime', asked=600, offered=539)])
         """
-        if self.ends_at is None:
-            return True
-        needed_s: float | None = request.runtime_s
-        if needed_s is None and expected_s is not None and expected_s <= (self.walltime_s or 0):
-            needed_s = expected_s
-        return needed_s is None or now + needed_s <= self.ends_at + self.slack_s
+        return misfits(
+            request,
+            self.free if amounts is None else amounts,
+            left_s=None if self.ends_at is None else self.ends_at - now,
+            walltime_s=self.walltime_s,
+            slack_s=self.slack_s,
+            expected_s=expected_s,
+        )
 
     def has_time(self, needed_s: float, now: float) -> bool:
         """True if a job of `needed_s` seconds could end before the pilot does."""
@@ -89,23 +100,14 @@ class Room:
             for name, amount in self.capacity.items()
         }
 
-    def could_end(self, group: Group, now: float) -> bool:
-        """`can_end` of the group's first job."""
-        return self.can_end(group.head, now, group.expected_s)
-
     def fits(self, request: Request, now: float, expected_s: float | None = None) -> bool:
-        """True if every amount is free and the job can end before the pilot does.
+        """True if the pilot's pool is open to the job, every amount is free and the job can end before the pilot."""
+        return request.may_use(self.pool) and not self.misfits(request, now, expected_s)
 
-        >>> from snakemake_executor_daskjq.model.request import Request
-        >>> room = Room("main-1", "main", {"cores": 4, "mem_mb": 8000}, ends_at=1000.0)
-        >>> room.fits(Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600), now=300.0)
-        True
-        >>> room.fits(Request("a", 1, "a", 1, {"cores": 2}, runtime_s=600), now=500.0)
-        False
-        """
-        if not request.may_use(self.pool) or not self.can_end(request, now, expected_s):
-            return False
-        return all(amount <= self.free.get(name, 0) for name, amount in request.amounts.items())
+    def could_hold(self, group: Group, now: float) -> bool:
+        """True if the group's first job would fit if nothing else ran here."""
+        head = group.head
+        return head.may_use(self.pool) and not self.misfits(head, now, group.expected_s, self.capacity)
 
 
 class Ledger:
@@ -145,6 +147,9 @@ class Ledger:
                 raise ValueError(f"{room.pilot}: {name}={amount} asked, {free.get(name, 0)} free")
         room.bookings[request.key] = (ends_at, request.amounts)
         self._change(room, request.amounts, -1)
+
+    def can_book(self, room: Room, request: Request) -> bool:
+        return not misfits(request, room.free)
 
     def give_back(self, room: Room, key: str) -> None:
         """The job is over; nothing happens where it was not booked."""
@@ -231,6 +236,15 @@ class Ledger:
                         return found
                     found.append(room)
         return found
+
+    def validate(self, room: Room, keys: set[str]) -> None:
+        """Raises AssertionError unless `keys` are booked in the room, and no amount is lost or lent twice."""
+        assert self._rooms.get(room.pilot) is room, room
+        assert room.bookings.keys() - {OTHERS} == keys, (room, keys)
+        for name, capacity in room.capacity.items():
+            booked = sum(amounts.get(name, 0) for _, amounts in room.bookings.values())
+            assert room.free[name] == capacity - booked >= 0, (room, name)
+        assert room.pilot in self._by_cores[room.pool][room.free["cores"]], room
 
     def _pools_for(self, group: Group) -> list[str]:
         head = group.head

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import shown
 from ..mapping import ruled_out
-from ..model.pool import COMING, PilotState
-from ..policy.waits import short
+from ..model.pool import PilotState
+from ..policy.rooms import Room
 from .forecast import starts
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from ..model.pool import Pool
     from ..model.request import Request
-    from .run import Job, Pilot, Run
+    from ..policy.pilot_life import PilotLife
+    from .run import Job, Run
 
 
 def explain(run: Run, asked: str | None, now: float) -> Iterator[str]:
@@ -76,7 +77,7 @@ def _waiting(run: Run, jobs: list[Job], forecast: dict[str, tuple[float, str]], 
             continue
         alive = [pilot for pilot in run.pilots.values() if pilot.pool.name == pool.name]
         for pilot in alive:
-            if pilot.state is PilotState.RUNNING:
+            if pilot.is_running:
                 yield f"  pilot {pilot.name}: {_on(run, pilot, request, now)}."
         yield f"  pool {pool.name}: {_coming(pool, alive)}."
     if not run.over:
@@ -100,22 +101,23 @@ def _clock(at: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(at))
 
 
-def _on(run: Run, pilot: Pilot, request: Request, now: float) -> str:
+def _on(run: Run, pilot: PilotLife, request: Request, now: float) -> str:
     """What keeps the request off a running pilot."""
-    ends_at = pilot.ends_at()
-    if ends_at is not None and request.runtime_s is not None and now + request.runtime_s > ends_at + pilot.pool.slack_s:
-        return f"its walltime ends in {_span(ends_at - now)}, before the job's runtime would"
     running = run.running_on(pilot.name)
-    free = dict(pilot.pool.amounts)
+    room = Room.of_new_pilot(pilot.name, pilot.pool, pilot.connected_at)
+    free = dict(room.capacity)
     for job in running:
         for name, amount in job.request.amounts.items():
             free[name] = free.get(name, 0) - amount
-    lacking = short(request.amounts, free)
+    lacking = room.misfits(request, now, amounts=free)
     if not lacking:
         return "it has room; other jobs go before, or the job starts at once"
+    if pilot.ends_at is not None and lacking[-1].resource == "runtime":
+        return f"its walltime ends in {_span(pilot.ends_at - now)}, before the job's runtime would"
     words = ", ".join(
-        f"{shown(name, max(0, free.get(name, 0)))} free of {shown(name, pilot.pool.amounts[name]).partition('=')[2]}"
-        for name in lacking
+        f"{shown(misfit.resource, max(0, misfit.offered))} free of "
+        f"{shown(misfit.resource, room.capacity[misfit.resource]).partition('=')[2]}"
+        for misfit in lacking
     )
     return f"{words}; {_counted(len(running))} there"
 
@@ -124,9 +126,9 @@ def _counted(jobs: int) -> str:
     return f"{jobs} job runs" if jobs == 1 else f"{jobs} jobs run"
 
 
-def _coming(pool: Pool, pilots: list[Pilot]) -> str:
-    coming = [pilot for pilot in pilots if pilot.state in COMING]
-    running = sum(pilot.state is PilotState.RUNNING for pilot in pilots)
+def _coming(pool: Pool, pilots: list[PilotLife]) -> str:
+    coming = [pilot for pilot in pilots if pilot.is_coming]
+    running = sum(pilot.is_running for pilot in pilots)
     if coming:
         reasons = ", ".join(sorted({pilot.words for pilot in coming if pilot.words}))
         return f"{len(coming)} of its pilots wait in the batch queue" + (f" ({reasons})" if reasons else "")
@@ -145,12 +147,12 @@ def pilots(run: Run, now: float) -> Iterator[str]:
     states = Counter(pilot.state for pilot in run.pilots.values())
     yield "Pilots: " + (", ".join(f"{count} {state}" for state, count in states.items()) or "none") + "."
     for pilot in run.pilots.values():
-        if pilot.state is PilotState.RUNNING:
-            ends_at = pilot.ends_at()
+        if pilot.is_running:
+            ends_at = pilot.ends_at
             left = f", {_span(ends_at - now)} of walltime left" if ends_at is not None else ""
             jobs = _counted(len(run.running_on(pilot.name)))
             yield f"  {pilot.name} (batch job {pilot.batch_id}) is on {pilot.host}: {jobs}{left}."
-        elif pilot.state in COMING:
+        elif pilot.is_coming:
             why = f": {pilot.words}" if pilot.words else ""
             waits = f"waits since {_span(now - pilot.requested_at)}{why}"
             yield f"  {pilot.name} ({f'batch job {pilot.batch_id}' if pilot.batch_id else 'being submitted'}) {waits}."

@@ -1,4 +1,4 @@
-"""When waiting jobs may start: the run's own placement, in simulated time, on the pilots that run now.
+"""When waiting jobs may start: the controller core in simulated time, on the pilots that run now.
 
 What it can't know: pilots that are still to come, jobs that Snakemake has not handed over yet, and how long a rule
 takes of which no job has ended and that states no runtime.
@@ -6,13 +6,12 @@ takes of which no job has ended and that states no runtime.
 
 from __future__ import annotations
 
-import heapq
+import math
 from typing import TYPE_CHECKING
 
-from ..model.pool import PilotState
-from ..policy.placement import place
-from ..policy.queue import ReadyQueue
-from ..policy.rooms import Ledger, Room
+from ..policy import messages
+from ..policy.core import Core
+from ..policy.simulation import Simulation
 
 if TYPE_CHECKING:
     from ..model.request import Request
@@ -25,40 +24,30 @@ MOST_STARTS = 20_000
 def starts(run: Run, now: float) -> dict[str, tuple[float, str]]:
     """Time (seconds since the epoch) and pilot of each waiting job's start, by the job's key."""
 
-    def expected_s(rule: str, runtime_s: int | None) -> float | None:
-        return run.expected_s(rule, runtime_s)
+    def takes_s(request: Request) -> float:
+        expected_s = run.expected_s(request.rule, request.runtime_s)
+        return math.inf if expected_s is None else expected_s
 
-    def end(request: Request, started_at: float) -> float:
-        wall_s = expected_s(request.rule, request.runtime_s)
-        return float("inf") if wall_s is None else max(now, started_at + wall_s)
-
-    ledger, ready = Ledger(), ReadyQueue(expected_s)
-    ends: list[tuple[float, str, Room]] = []  # no two of them have the same key
+    simulation = Simulation(Core(run.pools.values(), {}), now, takes_s, queue_s=None)
+    for rule, walls_s in run.walls_s.items():
+        simulation.at(now, messages.RuleMeasured(rule, len(walls_s), sum(walls_s) / len(walls_s)))
     for pilot in run.pilots.values():
-        if pilot.state is not PilotState.RUNNING:
-            continue
-        pool = pilot.pool
-        room = Room(pilot.name, pool.name, dict(pool.amounts), pilot.ends_at(), pool.slack_s, pool.walltime_s)
-        ledger.add(room)
-        for job in run.running_on(pilot.name):
-            if room.fits(job.request, job.placed_at):
-                ledger.book(room, job.request, ends_at := end(job.request, job.placed_at))
-                heapq.heappush(ends, (ends_at, job.request.key, room))
-            else:  # it waits at the pilot for one of its kind to end
-                ready.push(job.request, job.placed_at)
+        if pilot.is_running:
+            simulation.at(now, messages.PilotAdopted(pilot.name, pilot.pool.name, pilot.host, pilot.connected_at))
+    waiting = 0
     for job in run.jobs.values():
-        if job.waits:
-            ready.push(job.request, job.submitted_at)
+        if job.runs:
+            simulation.adopt(messages.JobAdopted(job.request, job.pilot, job.placed_at), takes_s(job.request))
+        elif job.waits:
+            simulation.at(now, messages.JobsSubmitted((job.request,), job.submitted_at))
+            waiting += 1
     found: dict[str, tuple[float, str]] = {}
-    clock = now
-    while len(found) < MOST_STARTS:
-        for request, room in place(ready, ledger, clock):
-            found[request.key] = (clock, room.pilot)
-            heapq.heappush(ends, (end(request, clock), request.key, room))
-        if not ready or not ends or ends[0][0] == float("inf"):
+    while len(found) < min(waiting, MOST_STARTS):
+        try:
+            instructions = simulation.step()
+        except IndexError:
             break
-        clock = ends[0][0]
-        while ends and ends[0][0] <= clock:
-            _, key, room = heapq.heappop(ends)
-            ledger.give_back(room, key)
+        for instruction in instructions:
+            if isinstance(instruction, messages.StartJob):
+                found[instruction.request.key] = (simulation.now, instruction.pilot)
     return found

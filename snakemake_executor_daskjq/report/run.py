@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import NoRunError
 from ..journal import is_written, read
 from ..model.events import Event
-from ..model.pool import PilotState, Pool
+from ..model.pool import Pool
 from ..model.request import Request
+from ..policy.pilot_life import PilotLife
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,23 +41,6 @@ class Job:
 
 
 @dataclass(slots=True)
-class Pilot:
-    name: str
-    pool: Pool
-    requested_at: float
-    state: PilotState = PilotState.REQUESTED
-    batch_id: str = ""
-    host: str = ""
-    started_at: float = 0.0
-    words: str = ""  # why it waits, failed or ended
-    retry_at: float = 0.0  # when another is tried after it has failed; 0 for never
-
-    def ends_at(self) -> float | None:
-        """When its walltime is over, in seconds since the epoch; None where it has none, or has not started."""
-        return self.started_at + self.pool.walltime_s if self.started_at and self.pool.walltime_s else None
-
-
-@dataclass(slots=True)
 class Run:
     """Folded from the events in order; `now` is the last one's time.
 
@@ -65,7 +49,7 @@ class Run:
 
     pools: dict[str, Pool] = field(default_factory=dict)
     jobs: dict[str, Job] = field(default_factory=dict)
-    pilots: dict[str, Pilot] = field(default_factory=dict)
+    pilots: dict[str, PilotLife] = field(default_factory=dict)
     walls_s: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # succeeded, by rule
     ends: list[dict[str, Any]] = field(default_factory=list)  # every `job_ended`
     excluded: dict[str, int] = field(default_factory=dict)  # hosts that get no pilots -> pilots that crashed there
@@ -123,38 +107,32 @@ class Run:
             self.walls_s[job.request.rule].append(event["ended_at"] - event["started_at"])
 
     def _pilot_requested(self, event: dict[str, Any]) -> None:
-        self.pilots[event["pilot"]] = Pilot(event["pilot"], self.pools[event["pool"]], event["t"])
+        self.pilots[event["pilot"]] = PilotLife(event["pilot"], self.pools[event["pool"]], event["t"])
 
     def _pilot_submitted(self, event: dict[str, Any]) -> None:
-        pilot = self.pilots[event["pilot"]]
-        pilot.batch_id = event["batch_id"]
-        if pilot.state is PilotState.REQUESTED:
-            pilot.state = PilotState.PENDING
+        self.pilots[event["pilot"]].submitted(event["batch_id"])
 
     def _pilot_waits(self, event: dict[str, Any]) -> None:
-        self.pilots[event["pilot"]].words = event["reason"]
+        self.pilots[event["pilot"]].waits(event["reason"])
 
     def _pilot_started(self, event: dict[str, Any]) -> None:
-        pilot = self.pilots[event["pilot"]]
-        pilot.state, pilot.host, pilot.started_at, pilot.words = PilotState.RUNNING, event["host"], event["t"], ""
+        self.pilots[event["pilot"]].connected(event["host"], event["t"])
 
     def _pilot_failed(self, event: dict[str, Any]) -> None:
-        pilot = self.pilots[event["pilot"]]
-        pilot.state, pilot.words = PilotState.LOST, event["words"]
-        pilot.retry_at = event["t"] + event["retry_in_s"] if event["retry_in_s"] else 0.0
+        retry_at = event["t"] + event["retry_in_s"] if event["retry_in_s"] else 0.0
+        self.pilots[event["pilot"]].start_failed(event["words"], retry_at)
 
     def _pilot_lost(self, event: dict[str, Any]) -> None:
-        self.pilots[event["pilot"]].state = PilotState.LOST
+        self.pilots[event["pilot"]].lost(event["t"])
 
     def _pilot_gone(self, event: dict[str, Any]) -> None:
-        self.pilots[event["pilot"]].words = event["how"]
+        self.pilots[event["pilot"]].went(event["how"])
 
     def _host_excluded(self, event: dict[str, Any]) -> None:
         self.excluded[event["host"]] = event["crashes"]
 
     def _pilot_ended(self, event: dict[str, Any]) -> None:
-        pilot = self.pilots[event["pilot"]]
-        pilot.state, pilot.words = PilotState.ENDED, event["why"]
+        self.pilots[event["pilot"]].ended(event["why"])
 
 
 def latest(base: Path) -> Path:

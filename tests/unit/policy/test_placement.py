@@ -94,7 +94,7 @@ def test_nothing_is_placed_beyond_free_amounts_or_walltime(jobs: list[Request], 
             assert room.free[name] == before[room.pilot][name] - amount
 
     # Each job is either placed or still waiting, once; and none waits that would fit, unless a larger one has a hold.
-    left = ready.clear()
+    left = list(ready.waiting())
     assert sorted([r.key for r, _ in placed] + [r.key for r in left]) == sorted(r.key for r in jobs)
     assert not any(room.fits(request, NOW) for request in left for room in where if room.hold is None)
 
@@ -177,10 +177,10 @@ def test_no_look_ahead_where_it_would_keep_a_wide_job_waiting() -> None:
     rows = ledger(room)
     ready = queue(*[job(f"s{i}") for i in range(6)])
     place(ready, rows, NOW)
-    assert may_start_ahead(job("s9"), room, ready)
+    assert may_start_ahead(job("s9"), room, ready, NOW)
     ready.push(job("wide", 4), NOW)
     place(ready, rows, NOW)
-    assert not may_start_ahead(job("s9"), room, ready)
+    assert not may_start_ahead(job("s9"), room, ready, NOW)
 
 
 def test_a_job_as_long_as_the_walltime_fits_a_pilot_that_has_just_connected() -> None:
@@ -266,4 +266,4 @@ def test_jobs_that_all_differ_in_memory_fill_what_is_free(shapes: list[tuple[int
     ready = queue(*[job(f"j{i}", 1, mem, runtime_s=runtime) for i, (mem, runtime) in enumerate(shapes)])
     room = Room("p", "a", {"cores": 8, "mem_mb": 1000}, ends_at=NOW + 400)
     placed_on(ready, room)
-    assert not any(room.fits(request, NOW) for request in ready.clear())
+    assert not any(room.fits(request, NOW) for request in ready.waiting())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
 from snakemake_executor_daskjq.policy import planner
-from snakemake_executor_daskjq.policy.planner import SPAN_S, Demand, Supply, objective, plan
+from snakemake_executor_daskjq.policy.planner import SPAN_S, Demand, Supply, plan
 
 POOL = Pool("main", "slurm", cores=4, mem_mb=4000, max_pilots=10)
 BUSY = {"cores": 0.0, "mem_mb": 0.0}
@@ -191,6 +191,12 @@ demands = st.lists(
     ),
     max_size=6,
 )
+
+
+def objective(more: dict[str, int], demands: list[Demand], supplies: list[Supply]) -> float:
+    """The price of requesting `more`: what the pilots cost in a span, and what is lost by what stays uncovered."""
+    counts = [more.get(supply.pool.name, 0) for supply in supplies]
+    return planner._price(counts, planner._digest(demands, supplies), supplies)
 
 
 def check(demands: list[Demand], supplies: list[Supply], *, program: bool) -> None:

@@ -1,0 +1,458 @@
+"""The controller core: `handle(*events, now=...)` decides, and nothing else does.
+
+Pure: no clock, no I/O, no Dask, no threads. A run, the replay of a trace, the forecast of `daskjq explain` and tests
+all drive this one. Each call takes a burst of events and ends with one round: place what fits, request pilots for
+the rest, end idle ones.
+
+What must hold: each submitted job ends in exactly one `ReportEnd`, nothing is placed beyond a pilot's free amounts,
+and a job that was lost with its pilot starts elsewhere only once nothing of it can run any more.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ..batch.base import Cause
+from ..errors import NoPilotError
+from ..history import Usage
+from ..model import events as journal
+from ..model.outcome import PILOT_ENDS, End, Outcome
+from . import messages
+from .estimates import UNKNOWN_RUNTIME_S, Estimates
+from .fit import could_hold
+from .idle import Prospects
+from .losses import Losses
+from .pilots import Pilots
+from .placement import may_start_ahead, place
+from .queue import ReadyQueue
+from .summary import Summary
+from .waits import waits_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ..model.pool import Pool
+    from ..model.request import Request
+    from .messages import Event, Instruction
+    from .pilots import Pilot
+    from .planner import Demand, Supply
+
+UPKEEP_S = 0.25
+"""Pilots are thought about at most this often, for each time costs by pilots; jobs are placed at once."""
+
+REPLAN_S = 15.0
+"""Think again about pilots this often also if nothing happens: running jobs may turn out longer than expected."""
+
+SOON_S = 60.0
+"""An idle pilot is kept for jobs that become ready within this time."""
+
+LOOK_AHEAD_S = 0.25
+"""Jobs that take less than this keep a second one of their kind at the pilot, to start without a round trip."""
+
+
+@dataclass(slots=True)
+class Job:
+    """A job from its submission to its report.
+
+    `pilot` is the one that it is on, or was lost with and waits to be gone; "" while it waits for one.
+    """
+
+    request: Request
+    tries: int = 0
+    losses: Losses = field(default_factory=Losses)
+    placed_at: float = 0.0
+    pilot: str = ""
+    lost: Outcome | None = None
+
+
+class Core:
+    """The state of one run, and what follows from each event.
+
+    Parameters
+    ----------
+    pools : completed ones.
+    history : what rules have used in earlier runs.
+    summary : where to count what the run uses.
+    seed : of the jitter that keeps runs from trying again at the same moment.
+    """
+
+    def __init__(
+        self, pools: Iterable[Pool], history: Mapping[str, Usage], summary: Summary | None = None, seed: int = 0
+    ) -> None:
+        self._out = messages.Outbox()
+        self.summary = summary or Summary()
+        self.pilots = Pilots(pools, self._out, self.summary, random.Random(seed))
+        self._now = -math.inf
+        self._estimates = Estimates(history)
+        self._ready = ReadyQueue(self._estimates.expected_s, lambda rule: self._estimates.urgency_s(rule, self._now))
+        self._jobs: dict[str, Job] = {}
+        self._changed: dict[str, Pilot] = {}  # pilots on which jobs have started or ended since the last round
+        self._upkeep_from = -math.inf  # pilots are not thought about again before
+        self._upkeep_at = -math.inf
+        self._is_planning = False
+        self._has_given_up = False
+        self._is_over = False
+        self._woken_at = math.inf
+
+    @property
+    def begun(self) -> list[str]:
+        """The keys of jobs that were placed and have not ended."""
+        return [key for key, job in self._jobs.items() if job.tries > 0]
+
+    def handle(self, *events: Event, now: float) -> list[Instruction]:
+        """What follows from a burst of events at `now`, which never goes back; to be carried out in this order."""
+        if self._is_over:
+            return []
+        self._now = now = max(now, self._now)
+        for event in events:
+            self._take(event, now)
+            if not isinstance(event, messages.Woken | messages.PlanMade):
+                self._upkeep_at = min(self._upkeep_at, self._upkeep_from)
+        if not self._is_over:
+            self._round(now)
+        return self._out.take(self._counts(now) if self._out.is_counted() else "")
+
+    def _take(self, event: Event, now: float) -> None:
+        match event:
+            case messages.JobEnded():
+                self._job_ended(event, now)
+            case messages.JobsSubmitted():
+                for request in event.requests:
+                    self._submit(request, now if event.since is None else event.since)
+            case messages.JobUnstarted():
+                self._note_submitted(event.request)
+                outcome = Outcome(End.NOT_STARTED, detail=event.why)
+                self._out.record(journal.JobEnded.of(event.request, "", outcome, reported=True))
+            case messages.JobAdopted():
+                self._adopt(event)
+            case messages.PilotAdopted():
+                self.pilots.adopted(event.pilot, event.pool, event.host, event.connected_at, now)
+            case messages.RuleMeasured():
+                self._estimates.measured(event.rule, event.jobs, event.wall_s)
+            case messages.OutlookLearned():
+                self._estimates.learn(event.outlook)
+            case messages.PilotSubmitted():
+                self.pilots.submitted(event.pilot, event.batch_id, now)
+            case messages.PilotStartFailed():
+                self.pilots.start_failed(event.pilot, event.words, now)
+            case messages.PilotConnected():
+                self.pilots.connected(event.pilot, event.host, now)
+            case messages.PilotShared():
+                self.pilots.shared(event.pilot, event.others)
+            case messages.PilotDisconnected():
+                self.pilots.disconnected(event.pilot, now)
+            case messages.PilotGone():
+                self._pilot_gone(event, now)
+            case messages.BatchAnswered():
+                self.pilots.listed(event, now)
+            case messages.PlanMade():
+                self._request_planned(event, now)
+            case messages.Woken():
+                self._woken_at = math.inf
+            case messages.RunEnds():
+                self._is_over = True
+                self.pilots.close(now)
+
+    # -- jobs ---------------------------------------------------------------------------------------------------
+
+    def _submit(self, asked: Request, now: float) -> None:
+        request = self._with_memory(asked)
+        self._jobs[request.key] = Job(request)
+        self._ready.push(request, now)
+        self._note_submitted(request)
+
+    def _note_submitted(self, request: Request) -> None:
+        if request.attempt == 1:
+            self._estimates.submitted(request.rule)
+        self._out.record(journal.JobSubmitted.of(request))
+
+    def _with_memory(self, request: Request) -> Request:
+        """A job that states no memory gets what its rule has needed in earlier runs set aside.
+
+        Set aside only: it has no limit, and is never too large for a pool that could hold it without.
+        """
+        wanted = None if "mem_mb" in request.amounts else self._estimates.memory_mb(request.rule)
+        if wanted is None:
+            return request
+        offers = [pool.amounts["mem_mb"] for pool in self._fitting(request)]
+        return replace(request, amounts={**request.amounts, "mem_mb": min([wanted, *offers])})
+
+    def _fitting(self, request: Request) -> list[Pool]:
+        """The pools whose pilots could hold it."""
+        return [pool for pool in self.pilots.pools.values() if could_hold(request, pool)]
+
+    def _adopt(self, event: messages.JobAdopted) -> None:
+        pilot, request = self.pilots.get(event.pilot), event.request
+        if pilot is None or pilot.room is None or request.key in self._jobs:
+            return
+        if self.pilots.ledger.can_book(pilot.room, request):
+            expected_s = self._estimates.expected_s(request.rule, request.runtime_s)
+            ends_at = math.inf if expected_s is None else event.placed_at + expected_s
+            self.pilots.ledger.book(pilot.room, request, ends_at)
+        else:  # it waits at the pilot for one of its kind to end
+            pilot.ahead.append(request.key)
+        self._jobs[request.key] = Job(request, 1, placed_at=event.placed_at, pilot=pilot.name)
+        pilot.jobs.add(request.key)
+
+    def _start(self, request: Request, pilot: Pilot, now: float) -> None:
+        job = self._jobs[request.key]
+        job.tries += 1
+        job.placed_at, job.pilot = now, pilot.name
+        pilot.jobs.add(request.key)
+        self._changed[pilot.name] = pilot
+        self._out.record(journal.JobPlaced(key=request.key, pilot=pilot.name, tries=job.tries))
+        self._out.add(messages.StartJob(request, pilot.name))
+
+    def _job_ended(self, event: messages.JobEnded, now: float) -> None:
+        job = self._jobs.get(event.key)
+        if job is None or job.pilot != event.pilot or job.lost is not None:
+            return  # told before
+        pilot, outcome = self.pilots[event.pilot], event.outcome
+        if outcome.end is End.LOST:
+            told_so = pilot.is_running or outcome.detail == PILOT_ENDS  # and nothing of the job was left then
+            if told_so or pilot.gone is not None:
+                self._lost(job, pilot, outcome, now)
+            else:
+                job.lost = outcome  # it may start elsewhere once its pilot is known dead
+            return
+        self._leave_pilot(job, pilot, now)
+        self._out.record(journal.JobEnded.of(job.request, pilot.name, outcome, reported=True))
+        if outcome.end in (End.SUCCEEDED, End.FAILED):
+            self._estimates.job_ended(job.request.rule, outcome.wall_s)
+        if outcome.end is End.SUCCEEDED:
+            usage = Usage(1, outcome.wall_s, outcome.cpu_s, outcome.peak_mem_mb, now)
+            self._out.add(messages.Learn(job.request.rule, usage))
+        self._account(job, pilot, outcome)
+        self._report(job, pilot, outcome)
+        self.pilots.job_left(pilot, now)
+
+    def _leave_pilot(self, job: Job, pilot: Pilot, now: float) -> None:
+        self._give_back(pilot, job.request.key, now)
+        pilot.jobs.discard(job.request.key)
+        self._changed[pilot.name] = pilot
+        job.pilot, job.lost = "", None
+
+    def _give_back(self, pilot: Pilot, key: str, now: float) -> None:
+        if key in pilot.ahead:
+            pilot.ahead.remove(key)  # it was never in the ledger, and one that is has its place
+            return
+        shape = self._jobs[key].request.shape
+        next_ = next((ahead for ahead in pilot.ahead if self._jobs[ahead].request.shape == shape), None)
+        if pilot.room is None:
+            return
+        if next_ is None:
+            self.pilots.ledger.give_back(pilot.room, key)
+        else:
+            pilot.ahead.remove(next_)
+            self.pilots.ledger.pass_on(pilot.room, key, next_, now + LOOK_AHEAD_S)
+
+    def _lost(self, job: Job, pilot: Pilot, outcome: Outcome, now: float) -> None:
+        """Nothing of this try can run any more: the job goes back to the queue, or has been lost too often."""
+        if outcome.detail == PILOT_ENDS:
+            job.losses = job.losses.with_one(pilot.name, PILOT_ENDS, crash=False)
+            if pilot.is_running:
+                self.pilots.told_to_end(pilot, now)
+        elif pilot.gone is not None:
+            crash = pilot.gone.cause is Cause.CRASH
+            job.losses = job.losses.with_one(pilot.name, pilot.gone.words, crash=crash)
+        else:  # the pilot told so itself, and has ended what was left
+            job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=True)
+        retry = not job.losses.given_up
+        self._leave_pilot(job, pilot, now)
+        self._out.record(journal.JobEnded.of(job.request, pilot.name, outcome, reported=not retry))
+        self._account(job, pilot, outcome)
+        if retry:
+            if job.losses.suspect:
+                job.request = self._alone(job.request)
+            self._ready.push(job.request, now)
+        else:
+            self._report(job, pilot, Outcome(End.LOST, detail=job.losses.reason()))
+        self.pilots.job_left(pilot, now)
+
+    def _report(self, job: Job, pilot: Pilot, outcome: Outcome) -> None:
+        del self._jobs[job.request.key]
+        self._out.add(messages.ReportEnd(job.request, outcome, pilot.name))
+
+    def _account(self, job: Job, pilot: Pilot, outcome: Outcome) -> None:
+        self.summary.started(job.request.rule, outcome.warm_start, outcome.colder_because)
+        self.summary.used(job.request.amounts["cores"] * pilot.pool.nodes * outcome.wall_s)
+
+    def _alone(self, request: Request) -> Request:
+        """A job that may be what takes pilots down has its last try on a pilot of its own."""
+        whole = [pool.amounts["cores"] for pool in self._fitting(request)]
+        return replace(request, amounts={**request.amounts, "cores": max([request.amounts["cores"], *whole])})
+
+    def _pilot_gone(self, event: messages.PilotGone, now: float) -> None:
+        pilot = self.pilots.gone(event.pilot, event.ended, now)
+        if pilot is None:
+            return
+        for job in [self._jobs[key] for key in sorted(pilot.jobs)]:
+            if job.lost is not None:
+                self._lost(job, pilot, job.lost, now)
+
+    # -- rounds -------------------------------------------------------------------------------------------------
+
+    def _round(self, now: float) -> None:
+        due = self._place_and_plan(now) if self._jobs or self.pilots else []
+        self.pilots.ask(now)
+        at = min([*due, self.pilots.watch.due])
+        if at < math.inf and at != self._woken_at:
+            self._woken_at = at
+            self._out.add(messages.WakeAt(at))
+
+    def _place_and_plan(self, now: float) -> list[float]:
+        """Place what fits, and think about pilots where that is due. When to look again at the latest."""
+        if self._has_given_up:
+            return []
+        for request, room in place(self._ready, self.pilots.ledger, now):
+            self._start(request, self.pilots[room.pilot], now)
+        changed, self._changed = self._changed, {}
+        for pilot in changed.values():
+            self._look_ahead(pilot, now)
+        if now >= self._upkeep_at:
+            due = self._upkeep(now)
+            self._upkeep_from = now + UPKEEP_S
+            self._upkeep_at = max(self._upkeep_from, min(due, default=math.inf))
+        return [self._upkeep_at]
+
+    def _look_ahead(self, pilot: Pilot, now: float) -> None:
+        """Send one job more for each that runs, if all are short and alike.
+
+        Nothing is promised twice: Dask's worker holds it back by its resources until one that runs has ended,
+        and as all are alike, whichever ends makes room for exactly one.
+        """
+        requests = [self._jobs[key].request for key in pilot.jobs]
+        if not requests or not all(self._is_short(request.rule) for request in requests):
+            return
+        like, room = requests[0], pilot.room
+        if room is None or any(request.shape != like.shape for request in requests):
+            return
+        while 2 * len(pilot.ahead) < len(pilot.jobs) and may_start_ahead(like, room, self._ready, now):
+            if room.misfits(like, now, amounts=room.capacity) or (request := self._ready.take_like(like)) is None:
+                return
+            pilot.ahead.append(request.key)
+            self._start(request, pilot, now)
+
+    def _is_short(self, rule: str) -> bool:
+        measured_s = self._estimates.measured_s(rule)
+        return measured_s is not None and measured_s < LOOK_AHEAD_S
+
+    # -- pilots -------------------------------------------------------------------------------------------------
+
+    def _upkeep(self, now: float) -> list[float]:
+        """Have a plan made for what waits, and end idle pilots. When they have to be looked at again."""
+        demands = self._demands(now) if self._ready else []
+        needed_s = self._needed_s(demands)
+        if demands and not self._is_planning:
+            supplies = self._supplies(needed_s, now)
+            if self._gives_up(demands, supplies):
+                return []
+            if any(supply.most for supply in supplies):  # else there is nothing to decide
+                self._is_planning = True
+                self._out.add(messages.MakePlan(tuple(demands), tuple(supplies)))
+        self.pilots.end_idle(lambda running: self._prospects(running, now), needed_s, now)
+        return [*([now + REPLAN_S] if self._ready else []), *self.pilots.due(now)]
+
+    def _running(self) -> Iterator[Job]:
+        for pilot in self.pilots.all():
+            yield from (self._jobs[key] for key in pilot.jobs)
+
+    def _demands(self, now: float) -> list[Demand]:
+        """What waits, for the planner."""
+        oldest: dict[str, float] = {}
+        for job in self._running():
+            rule = job.request.rule
+            oldest[rule] = min(oldest.get(rule, now), job.placed_at)
+        return self._estimates.demands(self._ready.demands(self.pilots.pools.values()), oldest, now)
+
+    def _supplies(self, needed_s: Mapping[str, float], now: float) -> list[Supply]:
+        """What pools have; running jobs of which nothing is known go on as long as the oldest of them has."""
+        unknown_s = UNKNOWN_RUNTIME_S
+        for job in self._running():
+            if self._estimates.expected_s(job.request.rule, job.request.runtime_s) is None:
+                unknown_s = max(unknown_s, now - job.placed_at)
+        return self.pilots.supplies(needed_s, unknown_s, now)
+
+    def _needed_s(self, demands: Iterable[Demand]) -> dict[str, float]:
+        """How much time the shortest waiting job needs, by the pools that may run it."""
+        needed_s: dict[str, float] = {}
+        for demand in demands:
+            request = demand.request
+            seconds = 0.0 if request.runtime_s is None else request.runtime_s
+            for name in self.pilots.pools:
+                if request.may_use(name):
+                    needed_s[name] = min(needed_s.get(name, seconds), seconds)
+        return needed_s
+
+    def _request_planned(self, made: messages.PlanMade, now: float) -> None:
+        """Request the pilots, within what may be requested by now."""
+        self._is_planning = False
+        if not self._ready or self._has_given_up:
+            return  # nothing is left to request them for
+        supplies = self._supplies(self._needed_s(self._demands(now)), now)
+        left = self.pilots.submissions_left(now)
+        more: dict[str, int] = {}
+        for supply in supplies:
+            count = min(made.plan.more.get(supply.pool.name, 0), supply.most, left)
+            if count:
+                more[supply.pool.name] = count
+                left -= count
+        if more:
+            plan = made.plan
+            self._out.record(journal.Planned(more=more, method=plan.method, gap=plan.gap, seconds=made.seconds))
+        for name, count in more.items():
+            self.pilots.request(self.pilots.pools[name], count, now)
+
+    def _gives_up(self, demands: Iterable[Demand], supplies: Iterable[Supply]) -> bool:
+        """Give up where jobs wait and no pool that could run them has pilots or will get any."""
+        starts = self.pilots.starts
+        dead = {
+            supply.pool.name
+            for supply in supplies
+            if starts[supply.pool.name].given_up and not supply.running + supply.coming + supply.ending
+        }
+        for demand in demands if dead else ():
+            usable = [pool.name for pool in self._fitting(demand.request)]
+            if usable and dead.issuperset(usable):
+                failed = starts[usable[0]]
+                self._out.add(messages.GiveUp(NoPilotError(usable[0], failed.failures, failed.words)))
+                self._has_given_up = True
+                return True
+        return False
+
+    def _prospects(self, running: dict[str, int], now: float) -> Prospects:
+        ends: dict[str, float] = {}
+        for job in self._running():
+            expected_s = self._estimates.expected_s(job.request.rule, job.request.runtime_s)
+            end = job.placed_at + (UNKNOWN_RUNTIME_S if expected_s is None else expected_s)
+            ends[job.request.rule] = min(ends.get(job.request.rule, end), end)
+        return Prospects(
+            is_over=not self._ready and self._estimates.is_all_submitted,
+            soon=self._estimates.soon(ends, now + SOON_S),
+            running=running,
+        )
+
+    # -- what users and tests see -------------------------------------------------------------------------------
+
+    def _counts(self, now: float) -> str:
+        waiting = len(self._ready)
+        jobs = f"jobs: {len(self._jobs) - waiting} running, {waiting} waiting"
+        first = next((group.head for group in self._ready.ranked(now) if group.waiting), None)
+        if first is not None:
+            fitting = [pool.name for pool in self._fitting(first)]
+            jobs += f", {first.rule} for {waits_for(first, fitting, *self.pilots.by_pool(), now)}"
+        return f"({self.pilots.counts()}; {jobs})"
+
+    def validate(self) -> None:
+        """Raises AssertionError where an invariant does not hold."""
+        if self._is_over:
+            return
+        self.pilots.validate()
+        waiting = [request.key for request in self._ready.waiting()]
+        assert len(waiting) == len(set(waiting)) == len(self._ready)
+        assert set(waiting) == {key for key, job in self._jobs.items() if not job.pilot}
+        on_pilots = {key: pilot.name for pilot in self.pilots.all() for key in pilot.jobs}
+        assert on_pilots == {key: job.pilot for key, job in self._jobs.items() if job.pilot}

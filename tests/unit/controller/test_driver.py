@@ -1,0 +1,171 @@
+"""The driver against a fake fleet (a real one needs Dask): events in, instructions carried out, one turn at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from snakemake_executor_daskjq import journal
+from snakemake_executor_daskjq.controller import driver
+from snakemake_executor_daskjq.controller.driver import Driver
+from snakemake_executor_daskjq.errors import DaskjqError
+from snakemake_executor_daskjq.history import History
+from snakemake_executor_daskjq.journal import Journal, RunFolder
+from snakemake_executor_daskjq.model.outcome import End, Outcome
+from snakemake_executor_daskjq.model.pool import Pool
+from snakemake_executor_daskjq.model.request import Amounts, Launch, Request
+from snakemake_executor_daskjq.policy.summary import Summary
+
+POOL = Pool("main", "local", cores=2, mem_mb=1000, max_pilots=3)
+RECORDS = list[dict[str, object]]
+
+
+class FakeFleet:
+    """Stands in for Dask: pilots are names, and the test decides how each job ends."""
+
+    def __init__(self) -> None:
+        self.requested: list[str] = []
+        self.ended: list[str] = []
+        self.running: dict[str, asyncio.Future[Outcome]] = {}
+        self.changed = asyncio.Event()
+
+    async def request(self, pilot: str, pool: Pool, excluded: tuple[str, ...]) -> None:
+        self.requested.append(pilot)
+        self.changed.set()
+
+    async def end(self, pilot: str) -> None:
+        self.ended.append(pilot)
+        self.changed.set()
+
+    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
+        self.running[f"{launch.key}@{address}"] = asyncio.get_running_loop().create_future()
+        self.changed.set()
+        return await self.running[f"{launch.key}@{address}"]
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        while not condition():
+            await asyncio.wait_for(self.changed.wait(), 5)
+            self.changed.clear()
+
+
+class Told:
+    def __init__(self, fleet: Callable[[], FakeFleet]) -> None:
+        self.ended: list[tuple[str, End, str]] = []
+        self.warnings: list[str] = []
+        self.errors: list[DaskjqError] = []
+        self._fleet = fleet
+
+    def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
+        self.ended.append((request.key, outcome.end, pilot))
+        self._fleet().changed.set()
+
+    def tell(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
+
+    def give_up(self, error: DaskjqError) -> None:
+        self.errors.append(error)
+        self._fleet().changed.set()
+
+
+def jobs(count: int) -> list[tuple[Request, Launch]]:
+    def job(number: int) -> tuple[Request, Launch]:
+        key = f"j{number}"
+        return Request(key, number, "rule", 1, {"cores": 1}), Launch(key, (), (), "/", "/log", "python")
+
+    return [job(number) for number in range(count)]
+
+
+Scenario = Callable[[Driver[FakeFleet], FakeFleet, Told], Awaitable[None]]
+Play = Callable[[Scenario], tuple[Told, RECORDS]]
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
+    monkeypatch.setattr(driver, "FENCE_S", 0.2)
+    monkeypatch.setattr(driver, "WAKE_S", 0.1)
+
+    def run(scenario: Scenario) -> tuple[Told, RECORDS]:
+        folder = RunFolder(tmp_path)
+        folder.create()
+
+        async def body() -> Told:
+            told = Told(lambda: running.fleet)
+            log = Journal(folder.journal_path, told.warn)
+            running = Driver((POOL,), lambda _: FakeFleet(), told, log, folder, Summary(), History(folder.history_path))
+            await scenario(running, running.fleet, told)
+            await running.close()
+            log.close()
+            return told
+
+        told = asyncio.run(body())
+        return told, list(journal.read(folder.journal_path))
+
+    return run
+
+
+async def connect(running: Driver[FakeFleet], pilot: str) -> None:
+    running.pilot_submitted(pilot, "1")
+    running.pilot_connected(pilot, f"at-{pilot}", "host")
+
+
+def test_a_job_runs_on_a_pilot_is_reported_once_and_remembered(play: Play, tmp_path: Path) -> None:
+    async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        running.submit(jobs(1))
+        await fleet.until(lambda: fleet.requested == ["main-1"])
+        await connect(running, "main-1")
+        await fleet.until(lambda: fleet.running)
+        fleet.running["j0@at-main-1"].set_result(Outcome(End.SUCCEEDED, exit_status=0, started_at=1.0, ended_at=4.0))
+        await fleet.until(lambda: told.ended)
+
+    told, records = play(scenario)
+    assert told.ended == [("j0", End.SUCCEEDED, "main-1")]
+    assert [record["event"] for record in records] == [
+        "job_submitted",
+        "planned",
+        "pilot_requested",
+        "pilot_submitted",
+        "pilot_started",
+        "job_placed",
+        "job_ended",
+        "pilot_ended",
+    ]
+    assert float(str(records[1]["seconds"])) > 0
+    assert History(RunFolder(tmp_path).history_path).rules["rule"].wall_s == 3.0
+
+
+def test_a_lost_job_starts_elsewhere_only_after_the_time_in_which_its_pilot_may_live_on(play: Play) -> None:
+    async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        running.submit(jobs(1))
+        await fleet.until(lambda: fleet.requested)
+        await connect(running, "main-1")
+        await fleet.until(lambda: "j0@at-main-1" in fleet.running)
+        running.pilot_disconnected("main-1")
+        fleet.running["j0@at-main-1"].set_result(Outcome(End.LOST, detail="its pilot disconnected"))
+        await fleet.until(lambda: "main-2" in fleet.requested)
+        await connect(running, "main-2")
+        await fleet.until(lambda: "j0@at-main-2" in fleet.running)
+
+    _, records = play(scenario)
+    times = {record["event"]: record["t"] for record in records if record["event"] in ("pilot_lost", "pilot_gone")}
+    again = [float(str(r["t"])) for r in records if r["event"] == "job_placed" and r["tries"] == 2]
+    assert again
+    assert min(again) >= float(str(times["pilot_gone"]))
+    assert float(str(times["pilot_gone"])) - float(str(times["pilot_lost"])) >= 0.2
+
+
+def test_a_defect_is_told_and_leaves_nobody_waiting(play: Play) -> None:
+    async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        async def broken(pilot: str, pool: Pool, excluded: tuple[str, ...]) -> None:
+            raise RuntimeError("no such thing")
+
+        fleet.request = broken  # type: ignore[method-assign]
+        running.submit(jobs(1))
+        await fleet.until(lambda: told.errors)
+
+    told, _ = play(scenario)
+    assert "internal error: RuntimeError: no such thing" in str(told.errors[0])
