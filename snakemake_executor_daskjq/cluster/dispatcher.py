@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Generic
 
+from ..batch.base import Cause
 from ..errors import DaskjqError, NoPilotError
 from ..history import Usage
 from ..mapping import misfit
@@ -22,7 +23,7 @@ from ..model.pool import PilotState
 from ..policy import planner
 from ..policy.estimates import UNKNOWN_RUNTIME_S, Estimates
 from ..policy.idle import Prospects
-from ..policy.losses import Losses, is_crash
+from ..policy.losses import Losses
 from ..policy.placement import may_start_ahead, place
 from ..policy.queue import ReadyQueue
 from ..policy.waits import waits_for
@@ -265,13 +266,15 @@ class Dispatcher(Generic[Fleet]):
     async def _lost(self, job: Job, pilot: Pilot, outcome: Outcome) -> None:
         """Returns when nothing of this try can run any more: only then may the job start elsewhere."""
         if outcome.detail == PILOT_ENDS:
+            if not pilot.draining:
+                self._reporter.warn(f"Pilot {pilot.name} was told to end by the batch system; its jobs run elsewhere.")
             self.roster.drain(pilot, "told to end by the batch system")
             job.losses = job.losses.with_one(pilot.name, PILOT_ENDS, crash=False)
         elif pilot.state is PilotState.RUNNING:  # it told so itself, and has ended what was left
             job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=True)
         else:
             await pilot.gone.wait()
-            job.losses = job.losses.with_one(pilot.name, pilot.how, crash=is_crash(pilot.how))
+            job.losses = job.losses.with_one(pilot.name, pilot.how, crash=pilot.cause is Cause.CRASH)
 
     def _alone(self, request: Request) -> Request:
         """A job that may be what takes pilots down has its last try on a pilot of its own."""

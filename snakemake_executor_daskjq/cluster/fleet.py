@@ -21,11 +21,11 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from ..errors import ClusterStartError
 from ..model.outcome import End, Outcome
 from ..worker.contexts import run_job, stop_jobs
-from .pilots import PilotListener, PilotSetup, specification
+from .pilots import BatchPilot, PilotListener, PilotSetup, leave, specification
 from .security import RunSecurity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from ..journal import RunFolder
@@ -53,6 +53,8 @@ class FleetListener(PilotListener, Protocol):
 
     def pilot_connected(self, pilot: str, address: str, host: str) -> None: ...
 
+    def pilot_granted(self, pilot: str, cores: int) -> None: ...
+
     def pilot_disconnected(self, pilot: str) -> None: ...
 
 
@@ -70,6 +72,8 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
         self.gone[worker] = asyncio.get_running_loop().create_future()
         node = state.metrics.get("node", state.host)
         self._tell(self._listener.pilot_connected, str(state.name), worker, node)
+        if cores := state.metrics.get("granted_cores"):
+            self._tell(self._listener.pilot_granted, str(state.name), cores)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         if name := self._names.pop(worker, None):
@@ -162,10 +166,17 @@ class Fleet:
 
     async def end(self, pilot: str) -> None:
         """End a pilot gently, and cancel its batch job. Its entry is gone afterwards."""
-        with contextlib.suppress(Exception):  # a pilot that is gone already has ended
-            await self._cluster.scheduler.retire_workers(names=[pilot], close_workers=True)
+        await self._close([pilot])
         self._cluster.worker_spec.pop(pilot, None)
         await self._correct_state()
+
+    async def _close(self, pilots: Collection[str]) -> None:
+        """Close the workers of pilots. Those that cancelling would kill get the time to end."""
+        here = {str(state.name) for state in self._cluster.scheduler.workers.values()}.intersection(pilots)
+        with contextlib.suppress(Exception):  # a pilot that is gone already has ended
+            await self._cluster.scheduler.retire_workers(names=list(here), close_workers=True)
+        jobs = [self._cluster.workers.get(pilot) for pilot in here]
+        await leave([job for job in jobs if isinstance(job, BatchPilot) and job.system.cancel_kills])
 
     async def _correct_state(self) -> None:
         """What SpecCluster documents after a change of its spec.
@@ -205,8 +216,12 @@ class Fleet:
                 parts.push_async_callback(self._end_jobs, grace_s)
 
     async def _end_pilots(self) -> None:
+        async def close() -> None:
+            await self._close(list(self._cluster.worker_spec))
+            await self._cluster.close()
+
         with contextlib.suppress(TimeoutError):  # a cancel command that hangs must not hold up Snakemake
-            await asyncio.wait_for(self._cluster.close(), STOP_S)
+            await asyncio.wait_for(close(), STOP_S)
 
     async def _end_jobs(self, grace_s: float | None) -> None:
         if grace_s is not None and self._cluster.scheduler.workers:

@@ -14,20 +14,23 @@ from collections import Counter, defaultdict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
+from .. import batch
+from ..batch.base import Cause
 from ..model import events
 from ..model.pool import COMING, PilotState, Pool
 from ..policy.idle import NO_MORE_WORK_S, IdlePilot, Prospects, idle_pilots
 from ..policy.lifecycle import Starts
-from ..policy.losses import bad_hosts, is_crash
+from ..policy.losses import bad_hosts
 from ..policy.planner import Supply
 from ..policy.rooms import Ledger, Room
 from ..worker.lease import GRACE_S
-from . import pending, record
+from . import pending
 from .pilots import last_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping
 
+    from ..batch.base import BatchSystem
     from ..errors import DaskjqError
     from ..journal import Journal, RunFolder
     from ..model.outcome import Outcome
@@ -41,6 +44,9 @@ SUBMISSIONS_A_MINUTE = 30
 
 FENCE_S = 5.0
 """After a pilot has disconnected, its jobs go on for less than this: whoever notices ends them (`worker.lease`)."""
+
+CONNECT_S = 30.0
+"""A pilot connects within this time of its batch job's start, when its walltime begins."""
 
 WAKE_S = GRACE_S + 1.0
 """A rule host whose pilot has died ends its jobs within this time, also if it was stopped before."""
@@ -99,11 +105,12 @@ class Pilot:
     ahead: list[str] = field(default_factory=list)  # of `jobs`, those that start when another of their shape ends
     draining: str = ""  # why it gets no more jobs, and ends with its last one
     how: str = ""  # how it ended, in the batch system's words
+    cause: Cause = Cause.UNKNOWN  # whether one of its jobs may be the reason for that
     gone: asyncio.Event = field(default_factory=asyncio.Event)  # it was lost, and whatever it ran has ended
 
     @property
-    def system(self) -> str:
-        return self.pool.system
+    def system(self) -> BatchSystem:
+        return batch.system(self.pool.system)
 
 
 class Roster(Generic[Fleet]):
@@ -130,6 +137,7 @@ class Roster(Generic[Fleet]):
         self._serial = 0
         self._crashes: Counter[str] = Counter()  # by host
         self._bad_hosts: tuple[str, ...] = ()
+        self._short: set[str] = set()  # pools whose pilots were told to have fewer cores than they offer
         self._requested_at: deque[float] = deque(maxlen=SUBMISSIONS_A_MINUTE)
         self._query: asyncio.Task[None] | None = None
         self._closing = False
@@ -144,7 +152,7 @@ class Roster(Generic[Fleet]):
             self._requested_at.append(now)
             self._journal.write(events.PilotRequested(pilot=pilot.name, pool=pool.name))
             self._rounds.spawn(self.fleet.request(pilot.name, pool, self._bad_hosts))
-        if pool.system != "local":
+        if batch.system(pool.system).queues:
             self._reporter.tell(f"Requesting {count} pilot{'s' * (count > 1)} of pool {pool.name}. {self._count()}")
 
     def supplies(self, needed_s: Mapping[str, float], unknown_s: float, now: float) -> list[Supply]:
@@ -180,7 +188,7 @@ class Roster(Generic[Fleet]):
         self, prospects: Callable[[dict[str, int]], Prospects], needed_s: Mapping[str, float], now: float
     ) -> None:
         """End the pilots that `policy.idle` says; a local one costs nothing to keep, so it stays."""
-        running = [pilot for pilot in self.pilots.values() if pilot.room is not None and pilot.system != "local"]
+        running = [pilot for pilot in self.pilots.values() if pilot.room is not None and pilot.system.queues]
         idle = [
             IdlePilot(
                 pilot.name,
@@ -203,7 +211,7 @@ class Roster(Generic[Fleet]):
 
     def idle_due(self) -> list[float]:
         """When idle pilots may have to end, seconds since the epoch."""
-        idle = [p for p in self.pilots.values() if p.room is not None and not p.jobs and p.system != "local"]
+        idle = [p for p in self.pilots.values() if p.room is not None and not p.jobs and p.system.queues]
         return [
             pilot.idle_since + wait_s
             for pilot in idle
@@ -227,9 +235,11 @@ class Roster(Generic[Fleet]):
         if known.state is PilotState.REQUESTED:
             known.state = PilotState.PENDING
         self._journal.write(events.PilotSubmitted(pilot=pilot, batch_id=batch_id))
-        if known.system != "local" and (self._query is None or self._query.done()):
+        if known.system.queues and (self._query is None or self._query.done()):
             self._query = self._rounds.spawn(
-                pending.watch(self._pending, self._pilot_waits, self._pilot_died, self._pilot_is_held)
+                pending.watch(
+                    self._pending, self._pilot_waits, self._pilot_died, self._pilot_is_held, self._pilot_is_broken
+                )
             )
 
     def pilot_start_failed(self, pilot: str, words: str) -> None:
@@ -265,7 +275,8 @@ class Roster(Generic[Fleet]):
             )
         if starts.given_up:
             again = f" Pool {pool} gets no more pilots; other pools go on." if len(self.pools) > 1 else ""
-        self._reporter.warn(f"Pilot {pilot} could not be started: {starts.words or 'no reason given'}.{again}")
+        words = starts.words.rstrip(".") or "no reason given"
+        self._reporter.warn(f"Pilot {pilot} could not be started: {words}.{again}")
 
     def pilot_connected(self, pilot: str, address: str, host: str) -> None:
         known = self.pilots.get(pilot)
@@ -286,9 +297,21 @@ class Roster(Generic[Fleet]):
         known.host = host
         if host in self._bad_hosts:
             self.drain(known, f"host {host} is excluded")
-        elif pool.system != "local":
+        elif known.system.queues:
             self._reporter.tell(f"Pilot {pilot} runs on {host}. {self._count()}")
         self._rounds.want_round()
+
+    def pilot_granted(self, pilot: str, cores: int) -> None:
+        """The batch system gave it so many cores; told once a pool where they are fewer than it offers."""
+        known = self.pilots.get(pilot)
+        pool = known.pool if known is not None and known.system.queues else None
+        if pool is not None and cores < (pool.cores or 0) and pool.name not in self._short:
+            self._short.add(pool.name)
+            why = batch.system(pool.system).shortfall(pool)
+            self._reporter.warn(
+                f"Pilot {pilot} was granted {cores} core{'s' * (cores != 1)}, but its pool {pool.name} offers "
+                f"{pool.cores} to jobs, which share what there is (told once a pool){f': {why}' if why else ''}."
+            )
 
     def pilot_shared(self, pilot: str, others: Amounts) -> None:
         """Others use so much of it now (`guest`)."""
@@ -310,18 +333,21 @@ class Roster(Generic[Fleet]):
     async def _bury(self, pilot: Pilot) -> None:
         """Make sure that nothing of a lost pilot runs any more, and learn how it ended."""
         dead_at = time.monotonic() + FENCE_S
-        in_batch = pilot.system != "local" and bool(pilot.batch_id)
-        if in_batch:
-            pilot.how = await record.how_ended(pilot.system, pilot.batch_id, FENCE_S)
+        in_batch = pilot.system.queues and bool(pilot.batch_id)
+        lost_at, walltime_s = time.time(), pilot.pool.walltime_s
+        ended = await pilot.system.how_ended(pilot.batch_id, FENCE_S)
+        pilot.how, pilot.cause = ended.words, ended.cause
+        if pilot.cause is Cause.UNKNOWN and walltime_s and lost_at - pilot.connected_at >= walltime_s - CONNECT_S:
+            pilot.how, pilot.cause = pilot.how or "over its walltime", Cause.NO_FAULT
         await self.fleet.end(pilot.name)
         if in_batch:
-            await record.until_gone(pilot.system, pilot.batch_id, PATIENCE_S)
+            await pilot.system.until_gone(pilot.batch_id, PATIENCE_S)
         # A pilot that was stopped has died just now, and so woken hosts that were stopped with it.
         await asyncio.sleep(max(dead_at - time.monotonic(), WAKE_S))
         self._journal.write(events.PilotGone(pilot=pilot.name, host=pilot.host, how=pilot.how))
         if pilot.how:
             self._reporter.tell(f"Pilot {pilot.name} ended as {pilot.how}.")
-        if in_batch and is_crash(pilot.how):
+        if in_batch and pilot.cause is Cause.CRASH:
             self._note_crash(pilot.host)
         pilot.gone.set()
         self._rounds.want_round()
@@ -356,11 +382,12 @@ class Roster(Generic[Fleet]):
     # -- pilots that the batch system keeps --------------------------------------------------------------------
 
     def _pending(self) -> list[Pilot]:
-        return [p for p in self.pilots.values() if p.state is PilotState.PENDING and p.system != "local"]
+        return [p for p in self.pilots.values() if p.state is PilotState.PENDING and p.system.queues]
 
     def _pilot_waits(self, pilot: str, reason: str) -> None:
         self._journal.write(events.PilotWaits(pilot=pilot, reason=reason))
-        self._reporter.tell(f"Pilot {pilot} waits in the queue: {reason}.")
+        if reason:
+            self._reporter.tell(f"Pilot {pilot} waits in the queue: {reason.rstrip('.')}.")
 
     def _pilot_is_held(self, pilot: str, state: str) -> None:
         self._journal.write(events.PilotWaits(pilot=pilot, reason=state))
@@ -369,6 +396,9 @@ class Roster(Generic[Fleet]):
             f"Pilot {pilot} is held in the queue ({state}): it starts when somebody releases batch job {batch_id}; "
             f"if you cancel it, another is submitted. {self._count()}"
         )
+
+    def _pilot_is_broken(self, pilot: str, reason: str) -> None:
+        self.pilot_start_failed(pilot, f"batch job {self.pilots[pilot].batch_id} failed to start: {reason}")
 
     def _pilot_died(self, pilot: str) -> None:
         batch_id = self.pilots[pilot].batch_id

@@ -25,7 +25,10 @@ FORBIDDEN: dict[str, set[str]] = {
     "profile_migration.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
     "migration.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
     "preview.py": {"dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
-    "slurm.py": {"snakemake", "dask", "distributed", f"{OURS}.settings", f"{OURS}.cluster"},
+    "batch": {
+        *("snakemake", "dask", "distributed", "dask_jobqueue", "pulp"),
+        *(f"{OURS}.{higher}" for higher in ("settings", "cluster", "executor", "worker", "policy", "mapping")),
+    },
     "signals.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
     "mapping.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster"},
     "history.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},

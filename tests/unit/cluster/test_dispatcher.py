@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_daskjq import journal
+from snakemake_executor_daskjq import batch, journal
+from snakemake_executor_daskjq.batch.base import Cause, Ended
 from snakemake_executor_daskjq.cluster import roster
 from snakemake_executor_daskjq.cluster.dispatcher import Dispatcher
 from snakemake_executor_daskjq.cluster.roster import SUBMISSIONS_A_MINUTE
@@ -418,15 +419,15 @@ def test_a_job_of_another_shape_does_not_give_its_room_to_one_ahead(
 def test_hosts_on_which_pilots_crash_get_no_more_of_them(
     play: Callable[..., tuple[Told, list[dict[str, object]]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def how_ended(system: str, batch_id: str, patience_s: float) -> str:
-        return "NODE_FAIL"
+    async def how_ended(batch_id: str, patience_s: float) -> Ended:
+        return Ended("NODE_FAIL", Cause.CRASH)
 
-    async def until_gone(system: str, batch_id: str, patience_s: float) -> bool:
+    async def until_gone(batch_id: str, patience_s: float) -> bool:
         return True
 
     # What Slurm would say; tests/batch has a real one.
-    monkeypatch.setattr(roster.record, "how_ended", how_ended)
-    monkeypatch.setattr(roster.record, "until_gone", until_gone)
+    monkeypatch.setattr(batch.system("slurm"), "how_ended", how_ended)
+    monkeypatch.setattr(batch.system("slurm"), "until_gone", until_gone)
 
     async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
         async def start(pilot: str, host: str) -> None:
