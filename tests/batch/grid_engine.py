@@ -21,6 +21,7 @@ from typing import Self
 import psutil
 
 from ..processes import kill, started_with
+from ..workflow import MARK
 from .slurm import free_ports
 
 SLOTS = 8
@@ -98,6 +99,11 @@ class GridEngine:
     def __exit__(self, *_: object) -> None:
         self._stop()
 
+    @property
+    def passed_on(self) -> str:
+        """A directive for what jobs need of the tests' environment: by themselves they inherit nothing of it."""
+        return "-v " + ",".join(name for name in (MARK, "PYTHONPATH") if name == MARK or name in os.environ)
+
     # -- what tests ask and do ---------------------------------------------------------------------------
 
     def run(self, *command: str) -> str:
@@ -116,13 +122,6 @@ class GridEngine:
         with suppress(subprocess.CalledProcessError):
             return dict(re.findall(r"(?m)^(\w+) +(.*?) *$", self.run("qacct", "-j", job)))
         return {}
-
-    def accounts(self) -> list[dict[str, str]]:
-        """The records of all jobs that have ended."""
-        with suppress(subprocess.CalledProcessError):
-            records = re.split(r"(?m)^=+$", self.run("qacct", "-j"))
-            return [dict(re.findall(r"(?m)^(\w+) +(.*?) *$", record)) for record in records if record.strip()]
-        return []
 
     def leftovers(self) -> dict[str, str]:
         """Jobs that nobody has ended; returns once those that are ending have ended."""

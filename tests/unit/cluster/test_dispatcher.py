@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,10 @@ def test_a_pilot_that_is_told_to_end_gets_no_more_jobs_and_is_no_jobs_fault(
     assert told.ended == [("j0", End.SUCCEEDED, f"main-{CRASH_BUDGET + 1}")]
     ends = [event["why"] for event in events if event["event"] == "pilot_ended"]
     assert ends == ["told to end by the batch system"] * CRASH_BUDGET + ["run ended"]
+    assert told.warnings == [
+        f"Pilot main-{serial} was told to end by the batch system; its jobs run elsewhere."
+        for serial in range(1, CRASH_BUDGET + 1)
+    ]
 
 
 def test_before_its_last_try_a_suspect_gets_a_pilot_of_its_own(
@@ -450,3 +455,81 @@ def test_hosts_on_which_pilots_crash_get_no_more_of_them(
     _, events = play(scenario, Pool("slurm", "slurm", cores=2, mem_mb=1000, walltime_s=7200, max_pilots=3))
     assert [(event["host"], event["crashes"]) for event in events if event["event"] == "host_excluded"] == [("bad", 2)]
     assert "slurm-4" not in {event["pilot"] for event in events if event["event"] == "job_placed"}
+
+
+SLURM = Pool("slurm", "slurm", cores=2, mem_mb=1000, walltime_s=60, max_pilots=3)
+
+
+@pytest.fixture
+def no_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Slurm that says nothing of how batch jobs ended."""
+
+    async def how_ended(batch_id: str, patience_s: float) -> Ended:
+        return Ended("", Cause.UNKNOWN)
+
+    async def until_gone(batch_id: str, patience_s: float) -> bool:
+        return True
+
+    monkeypatch.setattr(batch.system("slurm"), "how_ended", how_ended)
+    monkeypatch.setattr(batch.system("slurm"), "until_gone", until_gone)
+
+
+@pytest.mark.usefixtures("no_records")
+def test_an_end_of_which_nobody_knows_the_cause_is_no_crash(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(1))
+        for serial in range(1, CRASH_BUDGET + 2):
+            pilot = f"slurm-{serial}"
+            await fleet.until(lambda pilot=pilot: pilot in fleet.requested)
+            await connect(dispatcher, pilot)
+            await fleet.until(lambda pilot=pilot: f"j0@at-{pilot}" in fleet.running)
+            if serial == CRASH_BUDGET:
+                dispatcher.roster.pilots[pilot].connected_at -= SLURM.walltime_s or 0
+            if serial <= CRASH_BUDGET:
+                dispatcher.roster.pilot_disconnected(pilot)
+            end = Outcome(End.LOST, detail="gone") if serial <= CRASH_BUDGET else Outcome(End.SUCCEEDED)
+            fleet.running[f"j0@at-{pilot}"].set_result(end)
+        await fleet.until(lambda: told.ended)
+
+    told, events = play(scenario, SLURM)
+    assert [end for _, end, _ in told.ended] == [End.SUCCEEDED]
+    gone = [event["how"] for event in events if event["event"] == "pilot_gone"]
+    assert gone == [""] * (CRASH_BUDGET - 1) + ["over its walltime"]
+    assert not [event for event in events if event["event"] == "host_excluded"]
+
+
+def test_a_pilot_that_was_granted_too_little_is_told_once_a_pool(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(1))
+        await fleet.until(lambda: fleet.requested)
+        dispatcher.roster.pilot_granted("slurm-1", 2)
+        assert told.warnings == []
+        dispatcher.roster.pilot_granted("slurm-1", 1)
+        dispatcher.roster.pilot_granted("slurm-1", 1)
+        dispatcher.roster.pilot_granted("unknown-1", 1)
+
+    told, _ = play(scenario, replace(SLURM, system="sge"))
+    (warning,) = told.warnings
+    assert warning.startswith("Pilot slurm-1 was granted 1 core, but its pool slurm offers 2 to jobs")
+    assert warning.endswith("lists them).")
+
+
+def test_a_start_that_has_failed_in_the_queue_is_told_counted_and_cancelled(
+    play: Callable[..., tuple[Told, list[dict[str, object]]]],
+) -> None:
+    async def scenario(dispatcher: Dispatcher[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        dispatcher.submit(jobs(1))
+        await fleet.until(lambda: fleet.requested)
+        dispatcher.roster.pilot_submitted("sge-1", "74")
+        dispatcher.roster._pilot_is_broken("sge-1", "error: can't chdir to /nonexistent")
+        await fleet.until(lambda: fleet.ended == ["sge-1"])
+
+    told, events = play(scenario, replace(SLURM, name="sge", system="sge"))
+    assert "sge-1 could not be started: batch job 74 failed to start: error: can't chdir" in told.warnings[0]
+    assert [event["words"] for event in events if event["event"] == "pilot_failed"] == [
+        "batch job 74 failed to start: error: can't chdir to /nonexistent"
+    ]
