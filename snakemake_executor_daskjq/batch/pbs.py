@@ -52,7 +52,8 @@ class Pbs(BatchSystem):
     def job_options(self, pool: Pool, excluded: Sequence[str], site: Mapping[str, Any]) -> dict[str, Any]:
         options = super().job_options(pool, excluded, site)
         if mentions(pool.directives, "select="):
-            options["job_directives_skip"] = ["-l select"]  # the first one of a script wins: it has to be the user's
+            # The first one of a script wins: it has to be the user's.
+            options["job_directives_skip"] = ["-l select", *(site.get("job-directives-skip") or ())]
         elif not site.get("resource-spec"):
             options["resource_spec"] = _select(pool)
         return options

@@ -44,7 +44,8 @@ class Slurm(BatchSystem):
     def job_options(self, pool: Pool, excluded: Sequence[str], site: Mapping[str, Any]) -> dict[str, Any]:
         options = super().job_options(pool, excluded, site)
         if pool.nodes > 1:
-            options["job_directives_skip"] = ["-n 1", "--cpus-per-task="]  # dask-jobqueue's own are for one task
+            # dask-jobqueue's own are for one task.
+            options["job_directives_skip"] = ["-n 1", "--cpus-per-task=", *(site.get("job-directives-skip") or ())]
         return options
 
     def directives(self, pool: Pool, excluded: Sequence[str]) -> list[str]:

@@ -11,7 +11,7 @@ import itertools
 import logging
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import dask.config
 from distributed import Client, Scheduler
@@ -21,7 +21,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from ..errors import ClusterStartError
 from ..model.outcome import End, Outcome
 from ..worker.contexts import run_job, stop_jobs
-from .pilots import BatchPilot, PilotListener, PilotSetup, leave, specification
+from .pilots import LEAVE_S, BatchPilot, PilotListener, PilotSetup, leave, specification
 from .security import RunSecurity
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from ..settings import Config
 
 STOP_S = 30.0
+
+CLOSE_S = LEAVE_S + 2.0
+"""So long pilots that cancelling would kill have to end by themselves at the end of a run."""
 
 TTL_LEASES = 1.5
 """After so many leases without a heartbeat a pilot is lost; its jobs have ended after one lease and a little."""
@@ -176,7 +179,7 @@ class Fleet:
         with contextlib.suppress(Exception):  # a pilot that is gone already has ended
             await self._cluster.scheduler.retire_workers(names=list(here), close_workers=True)
         jobs = [self._cluster.workers.get(pilot) for pilot in here]
-        await leave([job for job in jobs if isinstance(job, BatchPilot) and job.system.cancel_kills])
+        await leave([job for job in jobs if _is_killed_by_cancelling(job)])
 
     async def _correct_state(self) -> None:
         """What SpecCluster documents after a change of its spec.
@@ -216,18 +219,22 @@ class Fleet:
                 parts.push_async_callback(self._end_jobs, grace_s)
 
     async def _end_pilots(self) -> None:
-        async def close() -> None:
-            await self._close(list(self._cluster.worker_spec))
-            await self._cluster.close()
-
+        patient = [name for name, job in self._cluster.workers.items() if _is_killed_by_cancelling(job)]
+        if patient:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._close(patient), CLOSE_S)
         with contextlib.suppress(TimeoutError):  # a cancel command that hangs must not hold up Snakemake
-            await asyncio.wait_for(close(), STOP_S)
+            await asyncio.wait_for(self._cluster.close(), STOP_S)
 
     async def _end_jobs(self, grace_s: float | None) -> None:
         if grace_s is not None and self._cluster.scheduler.workers:
             with contextlib.suppress(Exception):  # a pilot that is gone has nothing left to end
                 await asyncio.wait_for(self._client.run(stop_jobs, grace_s, on_error="ignore"), grace_s + 10)
         await self._client.close()
+
+
+def _is_killed_by_cancelling(job: object) -> TypeGuard[BatchPilot]:
+    return isinstance(job, BatchPilot) and job.system.cancel_kills
 
 
 _results: set[asyncio.Task[Outcome]] = set()

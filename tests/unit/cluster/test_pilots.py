@@ -7,6 +7,7 @@ checked for them is the script that would be submitted.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,9 @@ import dask.config
 import pytest
 
 from snakemake_executor_daskjq import batch
+from snakemake_executor_daskjq.batch.base import BatchSystem, Listed, ListedState
 from snakemake_executor_daskjq.batch.commands import CommandError
+from snakemake_executor_daskjq.cluster import pilots
 from snakemake_executor_daskjq.cluster.pilots import PilotSetup, batch_pilot_class, job_options, worker_arguments
 from snakemake_executor_daskjq.cluster.security import RunSecurity
 from snakemake_executor_daskjq.model.pool import Pool
@@ -228,3 +231,26 @@ def test_an_answer_without_an_id_is_told(system: str, output: str) -> None:
         CommandError, match=r"without telling a job's id; it said: (nothing|The queue is fine today\.)$"
     ):
         cls._job_id_from_submit_output(object.__new__(cls), output)
+
+
+def test_pilots_that_have_left_are_not_cancelled_and_others_are_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilots, "LOOK_S", 0.0)
+    monkeypatch.setattr(pilots, "LEAVE_S", 0.05)
+    answers: list[dict[str, Listed] | None] = [
+        None,
+        {"1": Listed(ListedState.RUNNING), "2": Listed(ListedState.ENDING)},
+    ]
+
+    class System(BatchSystem):
+        async def listed(self, batch_ids: Collection[str]) -> dict[str, Listed] | None:
+            return answers.pop(0) if answers else {"2": Listed(ListedState.ENDING)}
+
+    class Pilot:
+        system = System()
+
+        def __init__(self, job_id: str | None) -> None:
+            self.job_id = job_id
+
+    left, stays, unsubmitted = (Pilot(job_id) for job_id in ("1", "2", None))
+    asyncio.run(pilots.leave([left, stays, unsubmitted]))  # type: ignore[list-item]
+    assert (left.job_id, stays.job_id, unsubmitted.job_id) == (None, "2", None)
