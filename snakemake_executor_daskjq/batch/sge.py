@@ -21,6 +21,9 @@ _LIMIT = "37"
 _AFTER_JOB = "100"
 """Codes of `failed` in the accounting record: over a limit, and killed."""
 
+_KILLED = "assumedly after job"
+"""What the record says of the latter."""
+
 
 class Sge(BatchSystem):
     name = "sge"
@@ -105,9 +108,6 @@ class Sge(BatchSystem):
         if listed is not None and found.words.startswith(_KILLED):
             return Ended(found.words, Cause.CRASH)
         return found
-
-
-_KILLED = "assumedly after job"
 
 
 def _slots(pool: Pool) -> int | None:
