@@ -31,10 +31,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snakemake_executor_daskjq.history import Usage
 from snakemake_executor_daskjq.model import events as journal
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Outlook, Request
+from snakemake_executor_daskjq.model.usage import Usage
 from snakemake_executor_daskjq.policy import messages
 from snakemake_executor_daskjq.policy.core import Core
 from snakemake_executor_daskjq.policy.simulation import Simulation

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from . import batch
 from .errors import DaskjqError, shown
 from .text import printable
 
@@ -81,9 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from .cluster.offers import complete, script
-    from .settings import ExecutorSettings, configure
+    from .settings import ExecutorSettings, check_given_once, configure
 
     workflow = None
+    check_given_once(arguments.rest)
     if arguments.rest:
         from . import preview
 
@@ -98,8 +100,11 @@ def _check(arguments: argparse.Namespace) -> int:
         offer = ", ".join(shown(name, amount) for name, amount in pool.amounts.items())
         limit = "one pilot" if pool.max_pilots == 1 else f"at most {pool.max_pilots} pilots"
         print(f"pool {pool.name}: system {pool.system}, {limit} with {offer}")
-        if pool.system != "local":
+        system = batch.system(pool.system)
+        if system.queues:
             print("".join(f"    {line}\n" for line in script(pool, config.interface).splitlines()))
+        if shortfall := system.shortfall(pool):
+            print(f"warning: pool {pool.name}: {shortfall}", file=sys.stderr)
     fits = True
     for asked in workflow.asked if workflow else ():
         where, fit = preview.placement(asked, pools)
@@ -109,12 +114,12 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _from_slurm(arguments: argparse.Namespace) -> int:
-    from . import slurm
+    from .batch import slurm_partitions
 
-    partitions = slurm.discover(arguments.account)
-    if not slurm.usable(partitions):
-        slurm.none_usable(partitions)
-    print(slurm.pools_file(partitions), end="")
+    partitions = slurm_partitions.discover(arguments.account)
+    if not slurm_partitions.usable(partitions):
+        slurm_partitions.none_usable(partitions)
+    print(slurm_partitions.pools_file(partitions), end="")
     return 0
 
 

@@ -24,6 +24,7 @@ from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from . import batch
 from .errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError, remedy, shown
 from .model.request import Request
 from .policy.fit import misfits_new_pilot
@@ -108,7 +109,7 @@ def request_of(
     usable = [pool for pool in pools if opened is None or pool.name in opened]
     wanted = amounts(resources, {name for pool in pools for name in pool.others} - {"gpu"})
     beyond: Amounts = {}
-    if all(pool.system == "local" for pool in usable):
+    if all(batch.system(pool.system).is_this_machine for pool in usable):
         wanted, beyond = all_there_is(wanted, usable)
     request = Request(key, job_id, rule, attempt, wanted, runtime_s(resources), opened, priority, beyond)
     check_feasible(request, pools)

@@ -21,8 +21,9 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from . import batch
+from .batch.slurm_partitions import gpu_model_of, gpus_of
 from .mapping import GPU_NAMES, integer
-from .slurm import gpu_model_of, gpus_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -116,7 +117,7 @@ directives",)
         cores = max(1, per_gpu * gpus)
     if own.get("mpi") and not _whole(own, "nodes"):
         nodes = _nodes_for(cores, pools)
-    if pools and all(pool.system == "local" for pool in pools):
+    if pools and all(batch.system(pool.system).is_this_machine for pool in pools):
         nodes = 1  # this machine is all there is, as under Snakemake's own local execution
     own["_cores"] = -(-cores // nodes)
     own["nodes"] = nodes

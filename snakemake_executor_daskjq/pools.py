@@ -10,8 +10,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import batch
+from .batch.base import BATCH_KEYS, SPECIAL_KEYS
 from .errors import SettingError
-from .model.pool import SYSTEMS, Pool
+from .model.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,9 +22,6 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _POOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]?\d)(?::(?P<seconds>[0-5]?\d))?")
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
-
-BATCH_ONLY = ("queue", "account", "constraint", "directives", "prologue", "config_name")
-SLURM_ONLY = ("constraint", "nodes")
 
 
 def megabytes(option: str, text: object) -> int:
@@ -108,8 +107,8 @@ def _truth(option: str, value: object) -> bool:
 
 
 def _system(option: str, value: object) -> str:
-    if value not in SYSTEMS:
-        raise SettingError(option, value, f"one of {', '.join(SYSTEMS)}")
+    if value not in batch.NAMES:
+        raise SettingError(option, value, f"one of {', '.join(batch.NAMES)}")
     return str(value)
 
 
@@ -174,6 +173,7 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "queue": ("queue", _word),
     "account": ("account", _word),
     "constraint": ("constraint", _constraint),
+    "parallel_environment": ("parallel_environment", _word),
     "directives": ("directives", _lines),
     "prologue": ("prologue", _lines),
     "min_pilots": ("min_pilots", _whole(0)),
@@ -199,11 +199,11 @@ def pool_of(name: str, stated: Mapping[str, object]) -> Pool:
     fields["others"] = {**fields.get("others", {}), **others}
     system = fields.get("system")
     if system is None:
-        raise SettingError("system", None, f"one of {', '.join(SYSTEMS)}")
-    if system == "local" and "max_pilots" not in stated:
+        raise SettingError("system", None, f"one of {', '.join(batch.NAMES)}")
+    if batch.system(system).is_this_machine and "max_pilots" not in stated:
         fields["max_pilots"] = 1
     for key in stated:
-        if (system == "local" and key in BATCH_ONLY) or (system != "slurm" and key in SLURM_ONLY and stated[key]):
+        if key in (BATCH_KEYS | SPECIAL_KEYS) - batch.system(system).keys:
             raise SettingError(key, stated[key], f"nothing with the system {system}")
     if fields.get("min_pilots", 0) > fields["max_pilots"]:
         raise SettingError("min_pilots", fields["min_pilots"], f"at most max_pilots, {fields['max_pilots']}")

@@ -5,7 +5,8 @@ Snakemake offers each field of `ExecutorSettings` on the command line (`--daskjq
 them into a `Config` or raises a `SettingError`. Nothing here asks the machine or a batch system.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 # Snakemake builds the command line from the annotations themselves: no `from __future__ import annotations`
@@ -14,6 +15,7 @@ from typing import Any, Optional
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
+from . import batch
 from .errors import PlaceError, SettingError
 from .model.pool import Pool
 from .model.request import Limits, WarmStart
@@ -55,8 +57,8 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metavar="TIME",
     )
     gpus: Optional[int] = _option(
-        "GPUs of one pilot, offered to rules as the resource gpu. Slurm is asked for --gres=gpu:N unless "
-        "a directive names GPUs; ask other batch systems with a directive.",
+        "GPUs of one pilot, offered to rules as the resource gpu. Slurm is asked for --gres=gpu:N, PBS for ngpus=N, "
+        "HTCondor for request_gpus, unless a directive names GPUs; ask other batch systems with a directive.",
         metavar="N",
     )
     resources: list[str] = _list_option(
@@ -69,6 +71,11 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     idle_timeout: Optional[str] = _option("A pilot without work ends after this time. Default: 60s.", metavar="TIME")
     queue: Optional[str] = _option("Queue or partition that pilots are submitted to.", metavar="NAME")
     account: Optional[str] = _option("Account or project that pilots are charged to.", metavar="NAME")
+    parallel_environment: Optional[str] = _option(
+        "Grid Engine's parallel environment that gives a pilot its cores as slots of one host ('-pe NAME CORES'); "
+        "'qconf -spl' lists them.",
+        metavar="NAME",
+    )
     directives: list[str] = _list_option(
         "Further directives for the job script's header, without the prefix, such as '--qos=short'.",
         metavar="DIRECTIVE",
@@ -148,18 +155,15 @@ class Config:
 
     @property
     def local(self) -> bool:
-        return self.scheduler is None and all(pool.system == "local" for pool in self.pools)
+        return self.scheduler is None and all(batch.system(pool.system).is_this_machine for pool in self.pools)
 
-
-NO_BLANKS = ("pbs", "moab", "sge", "lsf")
-"""Systems whose job scripts can't name a log file with a blank in its path: directives are split at blanks."""
 
 SHORTEST_LEASE_S = 10.0
 """Several heartbeats, and the time that ending jobs takes."""
 
 POOL_OPTIONS = (
     *("system", "cores", "memory", "walltime", "gpus", "resources", "max_pilots", "idle_timeout", "queue", "account"),
-    *("directives", "prologue", "config_name", "scratch_folder"),
+    *("parallel_environment", "directives", "prologue", "config_name", "scratch_folder"),
 )
 """The options that describe a pool, named as the keys of a pools file are."""
 
@@ -187,6 +191,26 @@ def configure(settings: ExecutorSettings) -> Config:
     )
 
 
+def check_given_once(argv: Sequence[str]) -> None:
+    """Refuse an option of several words that stands twice on a command line: argparse would drop the first.
+
+    >>> check_given_once(["snakemake", "--daskjq-directives=-q short", "--daskjq-directives=-pe smp 2"])
+    Traceback (most recent call last):
+    snakemake_executor_daskjq.errors.SettingError: --daskjq-directives: found '2 times', allowed is once, with all \
+words behind it (a string may hold several).
+
+    Raises
+    ------
+    SettingError : with the option.
+    """
+    for option in fields(ExecutorSettings):
+        flag = f"--daskjq-{option.name.replace('_', '-')}"
+        times = sum(word == flag or word.startswith(f"{flag}=") for word in argv)
+        if times > 1 and "nargs" in option.metadata:
+            allowed = "once, with all words behind it (a string may hold several)"
+            raise SettingError(option.name, f"{times} times", allowed)
+
+
 def check_places(cwd: Path, config: Config) -> None:
     """Refuse folders whose names no pilot could be started with; a run would fail late, and say something else.
 
@@ -202,7 +226,7 @@ def check_places(cwd: Path, config: Config) -> None:
     absolute = cwd / config.log_folder
     # Job scripts name what lies below the working directory from there.
     named = absolute.relative_to(cwd) if absolute.is_relative_to(cwd) else absolute
-    systems = [pool.system for pool in config.pools if pool.system in NO_BLANKS]
+    systems = [pool.system for pool in config.pools if not batch.system(pool.system).blanks_in_paths]
     if systems and any(character.isspace() for character in str(named)):
         raise SettingError("log_folder", str(config.log_folder), f"a path without blanks with the system {systems[0]}")
 

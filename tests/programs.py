@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SLURM = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "sinfo", "scontrol")
+GRID_ENGINE = ("sge_qmaster", "sge_execd", "qconf", "qhost", "qsub", "qstat", "qdel", "qacct")
 VARIANT_CALLING = ("bwa", "samtools", "wgsim", "bcftools")
 MPI = ("mpicc", "mpirun")
 MODULES = "/usr/share/modules/init/bash"
@@ -18,6 +19,9 @@ MODULES = "/usr/share/modules/init/bash"
 PACKAGES = {
     **dict.fromkeys(SLURM, "slurm-wlm"),
     "munged": "munge",
+    **dict.fromkeys(GRID_ENGINE, "gridengine-client"),
+    "sge_qmaster": "gridengine-master",
+    "sge_execd": "gridengine-exec",
     **dict.fromkeys(VARIANT_CALLING, "samtools"),
     "bwa": "bwa",
     "bcftools": "bcftools",

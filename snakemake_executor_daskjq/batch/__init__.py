@@ -1,10 +1,50 @@
-"""Stub, replaced by the batch branch."""
+"""Batch systems: one class in one module for each. Nobody else asks which system a pool has.
+
+A new system is one module with a `SYSTEM` (a `base.BatchSystem`) and one line in `_MODULES`. Modules are imported when
+they are asked for, so that naming a system costs nothing. Nothing here imports Dask or dask-jobqueue: a class only
+names the job class of dask-jobqueue that `cluster.pilots` extends.
+"""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+import functools
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .base import BatchSystem
+
+_MODULES = {
+    "local": "local",
+    "slurm": "slurm",
+    "pbs": "pbs",
+    "sge": "sge",
+    "lsf": "lsf",
+    "oar": "oar",
+    "htcondor": "htcondor",
+    "moab": "moab",
+    "dask": "external",
+}
+
+EXTERNAL = "dask"
+"""The workers of a Dask scheduler that runs already. Users choose it by `--daskjq-scheduler`, not by its name."""
+
+NAMES = tuple(name for name in _MODULES if name != EXTERNAL)
+"""What users may name."""
 
 
-def system(name: str) -> Any:
-    return SimpleNamespace(queues=name not in ("local", "dask"))
+@functools.cache
+def system(name: str) -> BatchSystem:
+    """The batch system of that name. Raises KeyError for a name that there is not.
+
+    >>> system("slurm").queues, system("local").queues
+    (True, False)
+    """
+    found: BatchSystem = importlib.import_module(f".{_MODULES[name]}", __name__).SYSTEM
+    return found
+
+
+def every() -> Iterator[BatchSystem]:
+    return map(system, _MODULES)

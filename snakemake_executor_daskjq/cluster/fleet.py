@@ -11,7 +11,7 @@ import itertools
 import logging
 import shutil
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import dask.config
 from distributed import Client, Scheduler
@@ -21,11 +21,11 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from ..errors import ClusterStartError
 from ..model.outcome import End, Outcome
 from ..worker.contexts import run_job, stop_jobs
-from .pilots import PilotListener, PilotSetup, specification
+from .pilots import LEAVE_S, BatchPilot, PilotListener, PilotSetup, leave, specification
 from .security import RunSecurity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
     from ..journal import RunFolder
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from ..settings import Config
 
 STOP_S = 30.0
+
+CLOSE_S = LEAVE_S + 2.0
+"""So long pilots that cancelling would kill have to end by themselves at the end of a run."""
 
 TTL_LEASES = 1.5
 """After so many leases without a heartbeat a pilot is lost; its jobs have ended after one lease and a little."""
@@ -53,6 +56,8 @@ class FleetListener(PilotListener, Protocol):
 
     def pilot_connected(self, pilot: str, address: str, host: str) -> None: ...
 
+    def pilot_granted(self, pilot: str, cores: int) -> None: ...
+
     def pilot_disconnected(self, pilot: str) -> None: ...
 
 
@@ -70,6 +75,8 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
         self.gone[worker] = asyncio.get_running_loop().create_future()
         node = state.metrics.get("node", state.host)
         self._tell(self._listener.pilot_connected, str(state.name), worker, node)
+        if cores := state.metrics.get("granted_cores"):
+            self._tell(self._listener.pilot_granted, str(state.name), cores)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         if name := self._names.pop(worker, None):
@@ -162,10 +169,17 @@ class Fleet:
 
     async def end(self, pilot: str) -> None:
         """End a pilot gently, and cancel its batch job. Its entry is gone afterwards."""
-        with contextlib.suppress(Exception):  # a pilot that is gone already has ended
-            await self._cluster.scheduler.retire_workers(names=[pilot], close_workers=True)
+        await self._close([pilot])
         self._cluster.worker_spec.pop(pilot, None)
         await self._correct_state()
+
+    async def _close(self, pilots: Collection[str]) -> None:
+        """Close the workers of pilots. Those that cancelling would kill get the time to end."""
+        here = {str(state.name) for state in self._cluster.scheduler.workers.values()}.intersection(pilots)
+        with contextlib.suppress(Exception):  # a pilot that is gone already has ended
+            await self._cluster.scheduler.retire_workers(names=list(here), close_workers=True)
+        jobs = [self._cluster.workers.get(pilot) for pilot in here]
+        await leave([job for job in jobs if _is_killed_by_cancelling(job)])
 
     async def _correct_state(self) -> None:
         """What SpecCluster documents after a change of its spec.
@@ -205,6 +219,10 @@ class Fleet:
                 parts.push_async_callback(self._end_jobs, grace_s)
 
     async def _end_pilots(self) -> None:
+        patient = [name for name, job in self._cluster.workers.items() if _is_killed_by_cancelling(job)]
+        if patient:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._close(patient), CLOSE_S)
         with contextlib.suppress(TimeoutError):  # a cancel command that hangs must not hold up Snakemake
             await asyncio.wait_for(self._cluster.close(), STOP_S)
 
@@ -213,6 +231,10 @@ class Fleet:
             with contextlib.suppress(Exception):  # a pilot that is gone has nothing left to end
                 await asyncio.wait_for(self._client.run(stop_jobs, grace_s, on_error="ignore"), grace_s + 10)
         await self._client.close()
+
+
+def _is_killed_by_cancelling(job: object) -> TypeGuard[BatchPilot]:
+    return isinstance(job, BatchPilot) and job.system.cancel_kills
 
 
 _results: set[asyncio.Task[Outcome]] = set()

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from distributed import Client
 
+from ..batch import EXTERNAL
 from ..errors import ClusterStartError
 from ..mapping import GPU_NAMES
 from ..model.outcome import End, Outcome
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from ..journal import RunFolder
     from ..model.request import Amounts, Launch
 
-SYSTEM = "dask"
 LOOK_S = 2.0
 """Between two looks at the scheduler's workers. It tells its guests nothing by itself."""
 
@@ -65,7 +65,7 @@ async def _pools(scheduler: str) -> tuple[Pool, ...]:
     return tuple(
         Pool(
             name="workers" if len(kinds) == 1 else f"workers-{number}",
-            system=SYSTEM,
+            system=EXTERNAL,
             cores=(amounts := _amounts(alike[0])).pop("cores"),
             mem_mb=amounts.pop("mem_mb"),
             others=amounts if not (percent := amounts.pop("gpu_percent", 0)) else {**amounts, "gpu": percent // 100},

@@ -1,4 +1,4 @@
-"""Completes pools: what the user left open is asked of this machine, of dask-jobqueue's configuration, or of Slurm."""
+"""Completes pools: what users leave open is asked of this machine, of dask-jobqueue or of the batch system."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dask.utils import parse_bytes
 from distributed.security import Security
 from distributed.system import memory_limit
 
-from .. import slurm
+from .. import batch
+from ..batch import granted
 from ..errors import SettingError
-from ..pools import name_of, seconds
-from . import allocation
+from ..pools import seconds
 from .pilots import PilotSetup, batch_pilot_class, job_options
 from .security import RunSecurity
 
@@ -32,29 +32,31 @@ def complete(pools: Iterable[Pool], cores_limit: int | None) -> tuple[Pool, ...]
 
     `cores_limit` is Snakemake's `--cores`, or None; it holds for this machine only. Where this machine is all there
     is, it is what a pilot has, as with Snakemake's own local execution, be that more or less than the machine has;
-    beside a batch system it is about the whole run. On Slurm, a pool of which
-    neither cores nor memory are known has its partition's (`slurm.shapes`); one that is not named either, such as
-    that of `--daskjq-system slurm` alone, becomes as many pools as the partitions call for.
+    beside a batch system it is about the whole run. Where the system can be asked, a pool of
+    which neither cores nor memory are known has its partition's (`batch.slurm_partitions`); one that is not named
+    either, such as that of `--daskjq-system slurm` alone, becomes as many pools as the partitions call for.
 
     Raises
     ------
     SettingError : if a batch system's pool states no cores or no memory, or its configuration is missing.
-    DiscoveryError : if Slurm can't tell them either.
+    DiscoveryError : if the system can't tell them either.
     """
     completed: list[Pool] = []
     pools = tuple(pools)
     for pool in pools:
-        if pool.system == "local":
-            cores = min(filter(None, (cpu_count(), allocation.cores(os.environ), cores_limit)))
-            if cores_limit and all(pool.system == "local" for pool in pools):
+        system = batch.system(pool.system)
+        if system.is_this_machine:
+            cores = min(filter(None, (cpu_count(), granted.cores(os.environ), cores_limit)))
+            if cores_limit and all(batch.system(one.system).is_this_machine for one in pools):
                 cores = cores_limit
-            mem_mb = min(filter(None, (memory_limit() // 10**6, allocation.mem_mb(os.environ))))
+            mem_mb = min(filter(None, (memory_limit() // 10**6, granted.mem_mb(os.environ))))
             # No walltime: this machine takes nothing back, and nothing is refused for it.
             completed.append(replace(pool, cores=pool.cores or cores, mem_mb=pool.mem_mb or mem_mb, walltime_s=None))
             continue
         configured = _configured(pool)
-        if pool.system == "slurm" and not any((pool.cores, pool.mem_mb, configured["cores"], configured["memory"])):
-            completed += _discovered(pool)
+        pool = _with_site(pool, configured)
+        if system.discovers and not any((pool.cores, pool.mem_mb, configured["cores"], configured["memory"])):
+            completed += system.discover(pool)
         else:
             completed.append(_stated(pool, configured))
     return tuple(completed)
@@ -70,6 +72,15 @@ def _configured(pool: Pool) -> dict[str, Any]:
         known = ", ".join(sorted(dask.config.get("jobqueue", {})))
         raise SettingError("config_name", section, f"a section of the dask-jobqueue configuration ({known})")
     return {"cores": None, "memory": None, "walltime": None, **configured}
+
+
+def _with_site(pool: Pool, configured: dict[str, Any]) -> Pool:
+    """The site's directives and prologue hold where the pool says nothing of its own: what we add goes beside them."""
+    directives = configured.get("job-extra-directives") or configured.get("job-extra") or ()
+    if isinstance(directives, dict):  # HTCondor's
+        directives = [f"{key} = {value}" for key, value in directives.items()]
+    prologue = configured.get("job-script-prologue") or configured.get("env-extra") or ()
+    return replace(pool, directives=pool.directives or tuple(directives), prologue=pool.prologue or tuple(prologue))
 
 
 def _stated(pool: Pool, configured: dict[str, Any]) -> Pool:
@@ -89,30 +100,6 @@ def _stated(pool: Pool, configured: dict[str, Any]) -> Pool:
 
 def _place(key: str, pool: Pool) -> str:
     return f"--daskjq-{key}, or {key} of pool {pool.name} in the pools file"
-
-
-def _discovered(pool: Pool) -> list[Pool]:
-    """What Slurm's partitions say, under all that the user says."""
-    partitions = slurm.discover(pool.account)
-    if pool.queue:
-        shapes = [shape for one in partitions if one.name == pool.queue for shape in slurm.shapes(one)]
-    else:
-        shapes = slurm.usable(partitions)
-    if not shapes:
-        slurm.none_usable(partitions, pool.queue)
-    named = pool.name != name_of(pool.queue, "slurm")
-    return [
-        replace(
-            pool,
-            name=pool.name if named else shape.name,
-            queue=shape.queue,
-            cores=shape.cores,
-            mem_mb=shape.mem_mb,
-            walltime_s=pool.walltime_s or shape.walltime_s,
-            others=pool.others or shape.others,
-        )
-        for shape in (shapes[:1] if named else shapes)
-    ]
 
 
 def script(pool: Pool, interface: str | None) -> str:

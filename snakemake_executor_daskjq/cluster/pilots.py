@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import importlib
 import logging
 import os
 import re
@@ -17,31 +19,27 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import dask.config
 from distributed.core import Status
 from distributed.deploy.spec import ProcessInterface
 
-from . import batch
+from .. import batch
+from ..batch import commands
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
+    from ..batch.base import BatchSystem
     from ..model.pool import Pool
     from .security import RunSecurity
 
 DEATH_TIMEOUT_S = 60
 """A pilot that can't reach its scheduler for this long at its start ends."""
-
-JOB_ID = {
-    # Where the system prints it. The first number of a site's greeting could be that of another job.
-    "slurm": r"(?m)^(?:Submitted batch job )?(?P<job_id>\d+)\b",
-    "pbs": r"(?m)^(?P<job_id>\d+)\b",
-    "sge": r"(?m)^(?:Your job )?(?P<job_id>\d+)\b",
-    "lsf": r"Job <(?P<job_id>\d+)>",
-}
 
 PILOT_MODULE = "snakemake_executor_daskjq.worker.pilot"
 
@@ -50,6 +48,9 @@ ABANDON_S = 5.0
 
 CANCEL_AGAIN_S = (1.0, 3.0)
 """A cancel command that fails is tried again after these times."""
+
+LEAVE_S, LOOK_S = 8.0, 0.5
+"""So long a pilot that was told to end may take, and how often the system is asked whether it has."""
 
 _GONE = re.compile(r"invalid job|unknown job|not found|no such|finished|does not exist|couldn't find", re.IGNORECASE)
 """How cancel commands tell that there is nothing left to cancel."""
@@ -82,7 +83,7 @@ class PilotSetup:
 
 def specification(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
     """The SpecCluster entry of one pilot of `pool`: a class and its options."""
-    if pool.system == "local":
+    if batch.system(pool.system).is_this_machine:
         return {"cls": LocalPilot, "options": {"arguments": worker_arguments(pool, setup), "setup": setup}}
     return {"cls": batch_pilot_class(pool.system), "options": {"setup": setup, **job_options(pool, setup)}}
 
@@ -122,54 +123,8 @@ def job_options(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
         "job_name": "daskjq",
         "config_name": pool.config_name,
     }
-    if pool.prologue:
-        options["job_script_prologue"] = list(pool.prologue)
-    if pool.nodes > 1:
-        options["job_directives_skip"] = ["-n 1", "--cpus-per-task="]  # dask-jobqueue's own are for one task
-    directives = [*pool.directives, *_slurm_directives(pool)]
-    if pool.system == "slurm" and setup.excluded:
-        directives.append(f"--exclude={','.join(setup.excluded)}")
-    if directives:
-        options["job_extra_directives"] = (
-            dict(_key_value(line) for line in directives) if pool.system == "htcondor" else directives
-        )
-    if pool.system == "htcondor":
-        return options | {"disk": f"{pool.others.get('disk_mb', 1000)}MB"}
-    if pool.queue:
-        options["queue"] = pool.queue
-    if pool.account:
-        options["account" if pool.system in ("slurm", "pbs", "moab") else "project"] = pool.account
-    if pool.walltime_s is not None:
-        options["walltime"] = walltime_text(pool.system, pool.walltime_s)
-    return options
-
-
-def _slurm_directives(pool: Pool) -> list[str]:
-    """What a pool says and dask-jobqueue has no word for. A directive of the user's own goes before."""
-    if pool.system != "slurm":
-        return []
-    directives = [f"--constraint={pool.constraint}"] if pool.constraint else []
-    if pool.nodes > 1:
-        # One task a core, on every node: what steps and MPI launchers find is the whole allocation.
-        directives += [f"--nodes={pool.nodes}", f"--ntasks-per-node={pool.cores}", "--cpus-per-task=1"]
-    gpus = pool.others.get("gpu", 0)
-    if gpus and not any("gpu" in line for line in pool.directives):
-        directives.append(f"--gres=gpu:{gpus}")
-    if not any("requeue" in line for line in pool.directives):
-        directives.append("--no-requeue")  # a pilot that is lost is replaced by us, where it is still of use
-    return directives
-
-
-def walltime_text(system: str, walltime_s: int) -> str:
-    """A walltime as the batch system reads it: hours may exceed a day; LSF knows no seconds.
-
-    >>> walltime_text("slurm", 93605), walltime_text("lsf", 3601)
-    ('26:00:05', '1:01')
-    """
-    if system == "lsf":
-        minutes = -(-walltime_s // 60)
-        return f"{minutes // 60}:{minutes % 60:02d}"
-    return f"{walltime_s // 3600:02d}:{walltime_s % 3600 // 60:02d}:{walltime_s % 60:02d}"
+    site = dask.config.get(f"jobqueue.{pool.config_name or pool.system}", None) or {}
+    return options | batch.system(pool.system).job_options(pool, setup.excluded, site)
 
 
 class LocalPilot(ProcessInterface):  # type: ignore[misc]
@@ -222,6 +177,9 @@ class LocalPilot(ProcessInterface):  # type: ignore[misc]
 class BatchPilot:
     """Mixed into a dask-jobqueue job class: submits in a task of its own and tells how that went."""
 
+    system: BatchSystem
+    job_id: str | None
+
     def __init__(self, scheduler: str | None = None, name: str = "", *, setup: PilotSetup, **options: Any) -> None:
         super().__init__(scheduler=scheduler, name=name, **options)  # type: ignore[call-arg]
         self._setup = setup
@@ -246,16 +204,16 @@ class BatchPilot:
             return str(super()._job_id_from_submit_output(output))  # type: ignore[misc]
         except ValueError:
             said = " ".join(output.split())[:200] or "nothing"
-            raise batch.CommandError(
+            raise commands.CommandError(
                 f"the submit command succeeded without telling a job's id; it said: {said}"
             ) from None
 
-    @staticmethod
-    async def _call(command: list[str], *, shell: bool = False) -> str:
-        """dask-jobqueue's way to its submit command, with a time-out."""
+    @classmethod
+    async def _call(cls, command: list[str], *, shell: bool = False) -> str:
+        """dask-jobqueue's way to its submit command, with a time-out, and without a surrounding job's variables."""
         if shell:  # bsub's; its own words are wanted
             command = ["/bin/sh", "-c", command[0].removesuffix(" 2> /dev/null")]
-        return await batch.call(command, batch.SUBMIT_S)
+        return await commands.call(command, commands.SUBMIT_S, env=cls.system.own_environment())
 
     @classmethod
     async def _close_job(cls, job_id: str | None, cancel_command: str) -> None:
@@ -264,9 +222,10 @@ class BatchPilot:
             if not job_id:
                 return
             try:
-                await batch.call([*shlex.split(cancel_command), job_id], batch.CANCEL_S)
+                command = [*shlex.split(cancel_command), job_id]
+                await commands.call(command, commands.CANCEL_S, env=cls.system.own_environment())
                 return
-            except (batch.CommandError, OSError) as error:
+            except (commands.CommandError, OSError) as error:
                 if pause_s is None or _GONE.search(str(error)):
                     logger.warning("Batch job %s was not cancelled: %s", job_id, error)
                     return
@@ -281,27 +240,29 @@ class BatchPilot:
         self.status = Status.closed
 
 
-def batch_pilot_class(system: str) -> type[BatchPilot]:
-    """dask-jobqueue's own job class of a batch system, with `BatchPilot` in front."""
-    import dask_jobqueue.htcondor
-    import dask_jobqueue.lsf
-    import dask_jobqueue.moab
-    import dask_jobqueue.oar
-    import dask_jobqueue.pbs
-    import dask_jobqueue.sge
-    import dask_jobqueue.slurm
+async def leave(pilots: Collection[BatchPilot]) -> None:
+    """Let pilots that were told to end do so; they need not be cancelled then.
 
-    bases = {
-        "slurm": dask_jobqueue.slurm.SLURMJob,
-        "pbs": dask_jobqueue.pbs.PBSJob,
-        "sge": dask_jobqueue.sge.SGEJob,
-        "lsf": dask_jobqueue.lsf.LSFJob,
-        "oar": dask_jobqueue.oar.OARJob,
-        "htcondor": dask_jobqueue.htcondor.HTCondorJob,
-        "moab": dask_jobqueue.moab.MoabJob,
-    }
-    base = bases[system]
-    attributes = {"job_id_regexp": JOB_ID[system]} if system in JOB_ID else {}
+    For systems that cancel by SIGKILL: it would leave folders, and look like a crash in the accounting.
+    """
+    left = {pilot.job_id: pilot for pilot in pilots if pilot.job_id}
+    until = time.monotonic() + LEAVE_S
+    while left and time.monotonic() < until:
+        await asyncio.sleep(LOOK_S)
+        listed = await next(iter(left.values())).system.listed(())
+        for batch_id in left.keys() - (left if listed is None else listed):
+            left.pop(batch_id).job_id = None
+
+
+@functools.cache
+def batch_pilot_class(name: str) -> type[BatchPilot]:
+    """dask-jobqueue's own job class of a batch system, with `BatchPilot` in front."""
+    system = batch.system(name)
+    module, _, job_class = system.job_class.partition(":")
+    base = getattr(importlib.import_module(f"dask_jobqueue.{module}"), job_class)
+    attributes: dict[str, Any] = {"system": system}
+    if system.job_id is not None:
+        attributes["job_id_regexp"] = system.job_id
     return type(f"{base.__name__}Pilot", (BatchPilot, base), attributes)
 
 
@@ -319,8 +280,3 @@ def _relative(folder: Path) -> str:
         return str(absolute.relative_to(os.getcwd()))
     except ValueError:
         return str(absolute)
-
-
-def _key_value(line: str) -> tuple[str, str]:
-    key, _, value = line.partition("=")
-    return key.strip(), value.strip()

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from .. import batch
-from ..batch.base import Cause, Ended
 from ..cluster.pilots import last_words
 from ..errors import DaskjqError
 from ..policy import messages, planner
@@ -139,6 +138,9 @@ class Driver(Generic[Fleet]):
         self._addresses[pilot] = address
         self.post(messages.PilotConnected(pilot, host))
 
+    def pilot_granted(self, pilot: str, cores: int) -> None:
+        self.post(messages.PilotGranted(pilot, cores))
+
     def pilot_shared(self, pilot: str, others: Amounts) -> None:
         self.post(messages.PilotShared(pilot, others))
 
@@ -213,9 +215,7 @@ class Driver(Generic[Fleet]):
         dead_at = time.monotonic() + FENCE_S
         system = batch.system(lost.system)
         in_batch = system.queues and bool(lost.batch_id)
-        ended = Ended("", Cause.CRASH)  # on this machine nobody but the job, or the kernel for it, takes a pilot away
-        if in_batch:
-            ended = await system.how_ended(lost.batch_id, FENCE_S)
+        ended = await system.how_ended(lost.batch_id, FENCE_S)
         await self.fleet.end(lost.pilot)
         if in_batch:
             await system.until_gone(lost.batch_id, PATIENCE_S)

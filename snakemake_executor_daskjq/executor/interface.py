@@ -22,12 +22,12 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode, SharedFSUsage
 
-from .. import mapping
+from .. import batch, mapping
 from ..errors import DaskjqError, NotPreparedError, shown
 from ..journal import RunFolder
 from ..model.outcome import End, Outcome
 from ..model.request import Command, Launch, Request, WarmStart
-from ..settings import ExecutorSettings, check_places, configure
+from ..settings import ExecutorSettings, check_given_once, check_places, configure
 from ..signals import RunSignals
 from ..text import printable
 from .environment import AT_START
@@ -87,6 +87,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         try:
             self._config = configure(self.executor_settings or ExecutorSettings())
             check_places(Path.cwd(), self._config)
+            check_given_once(sys.argv)
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         self._check_options()
@@ -410,6 +411,6 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
 def _described(pool: Pool) -> str:
     """A pool in the run's first line."""
-    count = "this machine" if pool.system == "local" else f"at most {pool.max_pilots} pilots"
+    count = "this machine" if batch.system(pool.system).is_this_machine else f"at most {pool.max_pilots} pilots"
     nodes = f" of {pool.nodes} nodes, each" if pool.nodes > 1 else ""
     return f"pool {pool.name}: {count}{nodes} with {', '.join(shown(*pair) for pair in pool.amounts.items())}"

@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from .request import Amounts
 
-SYSTEMS = ("local", "slurm", "pbs", "sge", "lsf", "oar", "htcondor", "moab")
-
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -21,7 +19,7 @@ class Pool:
     Attributes
     ----------
     name : how users and the journal call it.
-    system : one of `SYSTEMS`.
+    system : one of `batch.NAMES`, or `batch.EXTERNAL`.
     cores, mem_mb, walltime_s : of one pilot (MB of 10^6 bytes, seconds). None means "not stated by the
         user": the machine or the dask-jobqueue configuration tells (see `cluster.offers.complete`).
     others : further consumable amounts of one pilot (`gpu`, `disk_mb`, custom names).
@@ -58,6 +56,7 @@ class Pool:
     queue: str | None = None
     account: str | None = None
     constraint: str | None = None
+    parallel_environment: str | None = None
     directives: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
     scratch_folder: Path | None = None

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from ..batch.base import Cause
 from ..errors import NoPilotError
-from ..history import Usage
 from ..model import events as journal
 from ..model.outcome import PILOT_ENDS, End, Outcome
+from ..model.usage import Usage
 from . import messages
 from .estimates import UNKNOWN_RUNTIME_S, Estimates
 from .fit import could_hold
@@ -140,6 +140,8 @@ class Core:
                 self.pilots.start_failed(event.pilot, event.words, now)
             case messages.PilotConnected():
                 self.pilots.connected(event.pilot, event.host, now)
+            case messages.PilotGranted():
+                self.pilots.granted(event.pilot, event.cores)
             case messages.PilotShared():
                 self.pilots.shared(event.pilot, event.others)
             case messages.PilotDisconnected():

@@ -11,8 +11,8 @@ from .planner import Demand
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ..history import Usage
     from ..model.request import Outlook, Request
+    from ..model.usage import Usage
 
 UNKNOWN_RUNTIME_S = 30.0
 """Assumed where something has to be, for a rule of which nothing is known."""

@@ -29,6 +29,13 @@ HOPELESS = (
     "more processors requested than permitted",
     "unrecognized option",
     "invalid directive",
+    "directive error",
+    "unknown resource",
+    "invalid option argument",
+    "unknown option",
+    "illegal -",
+    "cannot be used with",
+    "without telling a job's id",  # another system's command answered
     "no such file or directory",
     "command not found",
     "permission denied",

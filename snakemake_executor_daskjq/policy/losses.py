@@ -13,27 +13,12 @@ CRASH_BUDGET = 3
 """So many crashed pilots or rule hosts, and a job is taken for their cause."""
 
 LOSS_BUDGET = 20
-"""So many losses of any kind, and a job is given up."""
+"""So many losses of any kind, and a job is given up: those of which nobody knows the cause among them."""
 
 BAD_HOST_CRASHES = 2
 """So many crashed pilots on one host, and it gets no more of them."""
 
 MOST_BAD_HOSTS = 8
-
-NO_JOBS_FAULT = ("COMPLETED", "CANCELLED", "PREEMPTED", "TIMEOUT", "DEADLINE", "REVOKED", "BOOT_FAIL")
-"""States of batch jobs (squeue(1), "JOB STATE CODES") for which no rule can be the reason.
-
-A pilot that ends itself, for it was out of touch, has `COMPLETED`.
-"""
-
-
-def is_crash(how: str) -> bool:
-    """True if a job may have taken the pilot down, judged by how its batch job ended ("" where unknown).
-
-    >>> is_crash("TIMEOUT"), is_crash("OUT_OF_MEMORY (signal 9)"), is_crash("")
-    (False, True, True)
-    """
-    return not how.startswith(NO_JOBS_FAULT)
 
 
 @dataclass(frozen=True, slots=True)

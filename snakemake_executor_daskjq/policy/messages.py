@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from ..batch.base import Ended, Listed
     from ..errors import DaskjqError
-    from ..history import Usage
     from ..model import events as journal
     from ..model.outcome import Outcome
     from ..model.pool import Pool
     from ..model.request import Amounts, Outlook, Request
+    from ..model.usage import Usage
     from .planner import Demand, Plan, Supply
 
 # -- events ---------------------------------------------------------------------------------------------------------
@@ -107,6 +107,14 @@ class PilotConnected:
 
 
 @dataclass(frozen=True, slots=True)
+class PilotGranted:
+    """The batch system gave a pilot so many cores."""
+
+    pilot: str
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
 class PilotShared:
     """Others use so much of an external cluster's worker now."""
 
@@ -164,6 +172,7 @@ Event: TypeAlias = (
     | PilotSubmitted
     | PilotStartFailed
     | PilotConnected
+    | PilotGranted
     | PilotShared
     | PilotDisconnected
     | PilotGone

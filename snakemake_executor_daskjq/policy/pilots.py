@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..batch import system
-from ..batch.base import Cause
+from ..batch.base import Cause, Ended
 from ..model import events
 from ..model.pool import PilotState
 from . import messages
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Mapping
 
-    from ..batch.base import Ended
     from ..model.pool import Pool
     from ..model.request import Amounts
     from .summary import Summary
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 SUBMISSIONS_A_MINUTE = 30
 """So many pilots at most are requested within a minute: batch systems are shared."""
 
-WALLTIME_EDGE_S = 60.0
-"""A pilot that goes away so shortly before its walltime is over has reached it: its batch job began earlier."""
+CONNECT_S = 30.0
+"""A pilot connects within this time of its batch job's start, when its walltime begins."""
 
 
 @dataclass(slots=True)
@@ -62,7 +61,7 @@ class Pilot(PilotLife):
     @property
     def queues(self) -> bool:
         """True if it waits in a batch system's queue and costs something."""
-        return bool(system(self.pool.system).queues)
+        return system(self.pool.system).queues
 
 
 class Pilots:
@@ -80,6 +79,7 @@ class Pilots:
         self._serial = 0
         self._crashes: Counter[str] = Counter()  # by host
         self._bad_hosts: tuple[str, ...] = ()
+        self._short: set[str] = set()  # pools whose pilots were told to have fewer cores than they offer
         self._requested_at: deque[float] = deque(maxlen=SUBMISSIONS_A_MINUTE)
 
     def __len__(self) -> int:
@@ -248,6 +248,20 @@ class Pilots:
         pilot.room = Room.of_new_pilot(pilot.name, pilot.pool, pilot.connected_at)
         self.ledger.add(pilot.room)
 
+    def granted(self, name: str, cores: int) -> None:
+        """The batch system gave it so many cores; told once a pool where they are fewer than it offers."""
+        pilot = self._pilots.get(name)
+        pool = pilot.pool if pilot is not None and pilot.queues else None
+        if pool is not None and cores < (pool.cores or 0) and pool.name not in self._short:
+            self._short.add(pool.name)
+            why = system(pool.system).shortfall(pool)
+            self._out.tell(
+                f"Pilot {name} was granted {cores} core{'s' * (cores != 1)}, but its pool {pool.name} offers "
+                f"{pool.cores} to jobs, which share what there is (told once a pool){f': {why}' if why else ''}.",
+                warning=True,
+                counts=False,
+            )
+
     def shared(self, name: str, others: Amounts) -> None:
         """Others use so much of it now."""
         pilot = self._pilots.get(name)
@@ -270,8 +284,8 @@ class Pilots:
         pilot = self._pilots.get(name)
         if pilot is None or pilot.state is not PilotState.LOST or not pilot.lost_at or pilot.gone is not None:
             return None
-        if ended.cause is Cause.UNKNOWN and pilot.ends_at and pilot.lost_at >= pilot.ends_at - WALLTIME_EDGE_S:
-            ended = type(ended)(ended.words or "its walltime was over", Cause.NO_FAULT)
+        if ended.cause is Cause.UNKNOWN and pilot.ends_at and pilot.lost_at >= pilot.ends_at - CONNECT_S:
+            ended = Ended(ended.words or "over its walltime", Cause.NO_FAULT)
         pilot.gone = ended
         pilot.went(ended.words)
         self._out.record(events.PilotGone(pilot=name, host=pilot.host, how=ended.words))
@@ -301,8 +315,11 @@ class Pilots:
     def told_to_end(self, pilot: Pilot, now: float) -> None:
         """Its batch system ends a running pilot, which has said so itself."""
         if not pilot.draining:
-            jobs = f"; its {len(pilot.jobs)} running jobs go back to the queue" if pilot.jobs else ""
-            self._out.tell(f"Pilot {pilot.name} was told to end by the batch system{jobs}.", warning=True)
+            self._out.tell(
+                f"Pilot {pilot.name} was told to end by the batch system; its jobs run elsewhere.",
+                warning=True,
+                counts=False,
+            )
         self.drain(pilot, "told to end by the batch system", now)
 
     def drain(self, pilot: Pilot, why: str, now: float) -> None:
@@ -332,7 +349,7 @@ class Pilots:
             if noted.news is News.MISSING:
                 self._out.add(messages.ReadPilotLog(pilot.name, pilot.batch_id))
             elif noted.news is News.BROKEN:
-                self.start_failed(pilot.name, words, now)
+                self.start_failed(pilot.name, f"batch job {pilot.batch_id} failed to start: {words}", now)
             else:
                 pilot.waits(words or ("held" if noted.news is News.HELD else ""))
                 self._out.record(events.PilotWaits(pilot=pilot.name, reason=pilot.words))

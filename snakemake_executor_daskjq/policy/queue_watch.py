@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,6 +28,10 @@ SLOWER = 1.5
 
 MISSING = 2
 """A pilot that so many answers in a row leave out has ended; at first it may just have been too new for the list."""
+
+
+_AMOUNTS = re.compile(r"\([^)]*\)")
+"""What is free at the moment; a reason that differs in that only is told already."""
 
 
 class News(enum.Enum):
@@ -52,9 +57,9 @@ class QueueWatch:
         self.due = math.inf
         """When the next query is due; inf where none is, or while an answer is awaited."""
         self._pause_s = FIRST_QUERY_S
-        self._asked: set[str] = set()
+        self._asked: dict[str, set[str]] = {}  # system -> the pilots that its answer will be about
         self._missing: Counter[str] = Counter()
-        self._listed: dict[str, Listed] = {}
+        self._told: dict[str, tuple[ListedState, str]] = {}
         self._over: set[str] = set()  # found missing or broken, and told
 
     def pilot_submitted(self, now: float) -> None:
@@ -71,11 +76,11 @@ class QueueWatch:
         for pilot in pending:
             if pilot.name not in self._over:
                 found.setdefault(pilot.pool.system, []).append(pilot.batch_id)
+                self._asked.setdefault(pilot.pool.system, set()).add(pilot.name)
         if not found:  # the next pilot that is submitted starts the watch anew
             self._missing.clear()
-            self._listed.clear()
+            self._told.clear()
             self._over.clear()
-        self._asked.update(found)
         self._pause_s = min(LONGEST_QUERY_S, self._pause_s * SLOWER)
         return {system: tuple(ids) for system, ids in found.items()}
 
@@ -83,16 +88,16 @@ class QueueWatch:
         self, system: str, listed: Mapping[str, Listed] | None, pending: Collection[PilotLife], now: float
     ) -> list[Noted]:
         """What is new. `pending` are the pilots that have not connected by now."""
-        if system not in self._asked:
+        asked = self._asked.pop(system, None)
+        if asked is None:
             return []
-        self._asked.discard(system)
         if not self._asked:
             self.due = now + self._pause_s
         if listed is None:
             return []
         noted = []
         for pilot in pending:
-            if pilot.pool.system == system and pilot.name not in self._over:
+            if pilot.name in asked:
                 noted += self._look(pilot, listed.get(pilot.batch_id))
         return noted
 
@@ -105,15 +110,12 @@ class QueueWatch:
             self._over.add(name)
             return [Noted(name, News.MISSING)]
         self._missing.pop(name, None)
-        before = self._listed.get(name)
-        self._listed[name] = found
-        if found == before:
+        state = found.state if found.state in (ListedState.BROKEN, ListedState.HELD) else ListedState.QUEUED
+        words = _AMOUNTS.sub("", found.words) if state is ListedState.QUEUED else found.words
+        if (state, words) == self._told.get(name, (ListedState.QUEUED, "")):
             return []
-        if found.state is ListedState.BROKEN:
+        self._told[name] = state, words
+        if state is ListedState.BROKEN:
             self._over.add(name)
             return [Noted(name, News.BROKEN, found.words)]
-        if found.state is ListedState.HELD:
-            return [Noted(name, News.HELD, found.words)]
-        if found.state is ListedState.QUEUED and (found.words or pilot.words):
-            return [Noted(name, News.WAITS, found.words)]
-        return []
+        return [Noted(name, News.HELD if state is ListedState.HELD else News.WAITS, found.words)]

@@ -12,6 +12,7 @@ import random
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from ..batch import granted
 from ..model.request import Amounts, Grant
 from .scratch import Scratch, remove_tree
 
@@ -121,6 +122,7 @@ class Grants:
         gpus: int = 0,
         gpu_names: Mapping[str, tuple[str, ...]] | None = None,
         scratch_folder: str | None = None,
+        core_variables: Sequence[str] = (),
     ) -> None:
         self._cores = Cores(cpus)
         self._gpus = Gpus(gpus)
@@ -128,13 +130,15 @@ class Grants:
         self._gpu_names = gpu_names or {}
         self._gpu_freed = asyncio.Event()
         self._scratch = Scratch(scratch_folder)
+        self._core_variables = core_variables
 
     @classmethod
     def of_this_process(cls, amounts: Amounts, scratch_folder: str | None) -> Grants:
         """What the batch system granted to this process, as far as the pool declares it."""
         cpus = granted_cpus(os.sched_getaffinity(0), amounts.get("cores", 0), os.cpu_count() or 1)
         gpus = amounts.get("gpu_percent", 0) // 100
-        return cls(cpus, gpus, granted_gpus(os.environ, gpus, has_amd_gpus()) if gpus else None, scratch_folder)
+        names = granted_gpus(os.environ, gpus, has_amd_gpus()) if gpus else None
+        return cls(cpus, gpus, names, scratch_folder, granted.core_variables(os.environ))
 
     @asynccontextmanager
     async def hold(self, amounts: Amounts) -> AsyncIterator[Grant]:
@@ -148,7 +152,9 @@ class Grants:
         tmpdir = ""
         try:
             tmpdir = self._scratch.create()
-            yield Grant(cpus, gpus, tmpdir, {"TMPDIR": tmpdir, **self._gpu_environment(gpus)})
+            # The batch system has told the pilot's cores in variables that a job would take for its own.
+            cores = dict.fromkeys(self._core_variables, str(amounts.get("cores", 1)))
+            yield Grant(cpus, gpus, tmpdir, {"TMPDIR": tmpdir, **cores, **self._gpu_environment(gpus)})
         finally:
             if tmpdir and not self._scratch.take_back(tmpdir):
                 asyncio.get_running_loop().run_in_executor(None, remove_tree, tmpdir)

@@ -24,6 +24,7 @@ import dask.config
 from distributed import Worker
 from distributed.security import Security
 
+from ..batch import granted
 from . import contexts, processes
 from .grants import Grants
 from .lease import GRACE_S, Lease, uptime_s
@@ -100,9 +101,9 @@ class PilotWorker(Worker):  # type: ignore[misc]
             contexts.renew_lease()
 
     async def get_metrics(self) -> dict[str, Any]:
-        """Dask's, and the host's name as the batch system calls it."""
+        """Dask's, the host's name as the batch system calls it, and the cores that it granted (None if not said)."""
         node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
-        return {**await super().get_metrics(), "node": node}
+        return {**await super().get_metrics(), "node": node, "granted_cores": granted.cores(os.environ)}
 
 
 async def serve(options: dict[str, Any], lease_s: float | None) -> None:

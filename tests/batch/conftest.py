@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ..programs import SLURM, lack
+from ..programs import GRID_ENGINE, SLURM, lack
 from ..workflow import Workflow
+from .grid_engine import GridEngine
 from .slurm import SlurmCluster
 
 # Loopback, and pilots of one virtual node of the test cluster.
@@ -32,3 +33,12 @@ def workflow(tmp_path: Path, slurm: SlurmCluster) -> Iterator[Workflow]:
     yield workflow
     assert workflow.leftovers() == []
     assert slurm.leftovers() == []
+
+
+@pytest.fixture(scope="session")
+def grid_engine() -> Iterator[GridEngine]:
+    """One real Grid Engine for the tests of a process."""
+    if reason := lack([*GRID_ENGINE, "root"]):
+        pytest.skip(reason)
+    with GridEngine() as cell:
+        yield cell

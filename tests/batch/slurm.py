@@ -153,7 +153,7 @@ class SlurmCluster:
         (self.folder / "state").mkdir()
         for node in NODES:
             (self.folder / f"tmp-{node}").mkdir()  # PMIx has its files there, by job: nodes must not share them
-        ports = _free_ports(1 + len(NODES))
+        ports = free_ports(1 + len(NODES))
         # Slurm pairs host and port lists by position.
         conf = CONF.format(
             host=socket.gethostname(),
@@ -263,7 +263,7 @@ def _job(line: str) -> SlurmJob:
     )
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Ports that nobody has, and that the kernel gives to nobody who asks for any port."""
     lowest_given = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     ports: list[int] = []

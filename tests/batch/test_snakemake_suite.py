@@ -1,4 +1,4 @@
-"""The tests that Snakemake ships for executor plugins, unmodified, on Slurm."""
+"""The tests that Snakemake ships for executor plugins, unmodified, on Slurm and on Grid Engine."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from snakemake_executor_daskjq.settings import ExecutorSettings
 
 from ..integration.test_snakemake_suite import S3
 from ..s3 import s3_server
+from ..workflow import MARK
+from .grid_engine import GridEngine
 from .slurm import SlurmCluster
 
 
@@ -49,3 +51,20 @@ class TestSlurmS3(OnSlurm, snakemake.common.tests.TestWorkflowsMinioPlayStorageB
 class TestSlurmS3WithoutSharedFiles(TestSlurmS3):
     def get_assume_shared_fs(self) -> bool:
         return False
+
+
+class TestGridEngine(snakemake.common.tests.TestWorkflowsLocalStorageBase):
+    __test__ = True
+
+    @pytest.fixture(autouse=True)
+    def _on_the_test_cell(self, grid_engine: GridEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in {**grid_engine.env, MARK: "suite"}.items():
+            monkeypatch.setenv(name, value)
+        self._directives = [grid_engine.passed_on]
+
+    def get_executor(self) -> str:
+        return "daskjq"
+
+    def get_executor_settings(self) -> ExecutorSettings:
+        shape = {"cores": 4, "memory": "3GB", "walltime": "10m", "parallel_environment": "smp"}
+        return ExecutorSettings(system="sge", interface="lo", directives=self._directives, **shape)

@@ -59,6 +59,25 @@ def test_check_shows_each_script_and_where_rules_go(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+def test_check_tells_of_cores_that_nothing_asks_for(tmp_path: Path) -> None:
+    (tmp_path / "pools.yaml").write_text(
+        "defaults: {system: sge, cores: 4, memory: 4GB}\npools:\n  bare: {}\n  pe: {parallel_environment: smp}\n"
+    )
+    checked = daskjq(tmp_path, "pools", "check", "pools.yaml")
+    assert checked.returncode == 0, checked.stderr
+    assert "    #$ -pe smp 4" in checked.stdout.splitlines()
+    assert checked.stderr.startswith("warning: pool bare: its options ask Grid Engine for 1 slot, a pilot has 4 cores:")
+    assert checked.stderr.count("warning:") == 1
+
+
+def test_an_option_of_several_words_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    twice = ["--daskjq-system=sge", "--daskjq-directives=-pe smp 4", "--daskjq-directives=-l h_vmem=1G"]
+    checked = daskjq(tmp_path, "pools", "check", *twice)
+    assert checked.returncode == 1
+    assert checked.stderr.startswith("daskjq: --daskjq-directives: found '2 times', allowed is once")
+
+
 def test_mistakes_are_one_line_and_status_1(tmp_path: Path) -> None:
     (tmp_path / "pools.yaml").write_text("pools:\n  a: {system: x}\n")
     checked = daskjq(tmp_path, "pools", "check", "pools.yaml")

@@ -1,7 +1,7 @@
 """Whatever comes from outside is understood, passed over, or one clear error: never another exception.
 
 Covers a live rule host, settings, pools files, journals, histories and what batch systems say. Frames are in
-`worker/test_frames.py`, listings of batch jobs in `cluster/test_batch.py`, keys of pools in `test_pools.py`.
+`worker/test_frames.py`, listings of batch jobs in `batch/test_listings.py`, keys of pools in `test_pools.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq import journal, slurm
-from snakemake_executor_daskjq.cluster import record
+from snakemake_executor_daskjq import journal
+from snakemake_executor_daskjq.batch import pbs, sge, slurm, slurm_partitions
 from snakemake_executor_daskjq.errors import NoRunError, SettingError
 from snakemake_executor_daskjq.history import History
 from snakemake_executor_daskjq.model.events import PilotFailed
@@ -186,7 +186,21 @@ def test_any_history_is_one_or_none(data: bytes) -> None:
 # -- what batch systems say ------------------------------------------------------------------------------------------
 
 known = (
-    *("PartitionName=", "JobState=", "ExitCode=", "MaxTime=", "State=", "MaxMemPerCPU=", "AllowGroups=", "FAILED"),
+    *(
+        "failed ",
+        "exit_status ",
+        "Job Id: 7",
+        "Exit_status = ",
+        "comment = ",
+        "PartitionName=",
+        "JobState=",
+        "ExitCode=",
+        "MaxTime=",
+        "State=",
+        "MaxMemPerCPU=",
+        "AllowGroups=",
+        "FAILED",
+    ),
     *("main", "9:0", "1-00:00", "UP", "UNLIMITED", "|", "\n", " ", "=", ",", "²", "4", "4+", "gpu:a100:2"),
 )
 words = st.lists(st.sampled_from(known) | st.text(max_size=5), max_size=25).map("".join)
@@ -194,13 +208,14 @@ words = st.lists(st.sampled_from(known) | st.text(max_size=5), max_size=25).map(
 
 @given(words)
 def test_any_record_of_a_batch_job_is_words_or_nothing(text: str) -> None:
-    assert record.parse(text) == printable(record.parse(text))
+    for found in (slurm.ended(text), sge.ended(text), *map(pbs.ended, pbs.jobs(text).values())):
+        assert found is None or found.words == printable(found.words)
 
 
 @given(words, words)
 @example("PartitionName=main MaxTime=²-00:00", "main|4|4000|gpu:²|1")
 def test_any_answers_about_partitions_are_partitions_or_none(partitions: str, nodes: str) -> None:
-    for found in slurm.parse(partitions, nodes, ["users"], None):
+    for found in slurm_partitions.parse(partitions, nodes, ["users"], None):
         assert found.name
 
 

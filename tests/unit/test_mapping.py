@@ -5,9 +5,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq.errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError
-from snakemake_executor_daskjq.mapping import GPU_NAMES, amounts, check_feasible, misfit, open_pools, request_of
+from snakemake_executor_daskjq.mapping import GPU_NAMES, amounts, check_feasible, open_pools, request_of
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
+from snakemake_executor_daskjq.policy.fit import misfits_new_pilot
 
 SMALL = Pool("small", "slurm", cores=4, mem_mb=4000, walltime_s=300)
 LARGE = Pool("large", "slurm", cores=2, mem_mb=64000, walltime_s=3600, others={"gpu": 1})
@@ -99,7 +100,7 @@ def test_rules_and_labels_open_pools_and_slurms_words_select_among_them() -> Non
 
 
 def test_equal_limits_fit() -> None:
-    assert misfit(request(cores=4, mem_mb=4000, runtime_s=300), SMALL) is None
+    assert misfits_new_pilot(request(cores=4, mem_mb=4000, runtime_s=300), SMALL) == []
 
 
 HERE = Pool("local", "local", cores=2, mem_mb=8000, others={"gpu": 1, "licenses": 2})
@@ -109,7 +110,7 @@ HERE = Pool("local", "local", cores=2, mem_mb=8000, others={"gpu": 1, "licenses"
 def test_this_machine_refuses_nothing_and_holds_what_it_has(resources: dict[str, object]) -> None:
     asked = amounts(resources, ["licenses"])
     found = request_of({**resources, "daskjq_pool": "large"}, [HERE], rule="a")
-    assert misfit(found, HERE) is None
+    assert misfits_new_pilot(found, HERE) == []
     assert {**found.amounts, **found.beyond} == asked
     assert all(found.amounts.get(name, 0) == HERE.amounts.get(name, 0) < asked[name] for name in found.beyond)
 

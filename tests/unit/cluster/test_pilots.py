@@ -1,24 +1,30 @@
 """Job scripts through dask-jobqueue's own classes.
 
-Only Slurm is tested for real (tests/batch). PBS, SGE, LSF, OAR, HTCondor and Moab can't be had here: what is
+Slurm and Grid Engine are tested for real (tests/batch). PBS, LSF, OAR, HTCondor and Moab can't be had here: what is
 checked for them is the script that would be submitted.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dask.config
 import pytest
 
-from snakemake_executor_daskjq.cluster.batch import CommandError
+from snakemake_executor_daskjq import batch
+from snakemake_executor_daskjq.batch.base import BatchSystem, Listed, ListedState
+from snakemake_executor_daskjq.batch.commands import CommandError
+from snakemake_executor_daskjq.cluster import pilots
 from snakemake_executor_daskjq.cluster.pilots import PilotSetup, batch_pilot_class, job_options, worker_arguments
 from snakemake_executor_daskjq.cluster.security import RunSecurity
-from snakemake_executor_daskjq.model.pool import SYSTEMS, Pool
+from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.worker.pilot import parser, worker_options
 
-BATCH_SYSTEMS = [system for system in SYSTEMS if system != "local"]
+BATCH_SYSTEMS = [name for name in batch.NAMES if batch.system(name).queues]
 
 
 class Nobody:
@@ -109,6 +115,67 @@ def test_a_pilot_of_several_nodes_holds_them_all(setup: PilotSetup) -> None:
     ]
 
 
+def header(system: str, setup: PilotSetup, **more: Any) -> list[str]:
+    prefix = {"sge": "#$ ", "pbs": "#PBS "}[system]
+    return [line.removeprefix(prefix) for line in script(system, setup, **more).splitlines() if line.startswith(prefix)]
+
+
+def test_pbs_is_asked_for_gpus_in_the_only_chunk_unless_a_directive_has_one(setup: PilotSetup) -> None:
+    assert "-l select=1:ncpus=4:mem=7630MB:ngpus=2" in header("pbs", setup)
+    own = header("pbs", setup, directives=("-l select=1:ncpus=4:ngpus=2:host=n1",))
+    assert [line for line in own if "select" in line] == ["-l select=1:ncpus=4:ngpus=2:host=n1"]
+
+
+def test_pbs_writes_logs_at_once_and_starts_no_pilot_again_unless_a_directive_says_so(setup: PilotSetup) -> None:
+    assert {"-r n", "-k oed"} <= set(header("pbs", setup))
+    own = header("pbs", setup, directives=("-r y", "-k n"))
+    assert {"-r y", "-k n"} <= set(own)
+    assert not {"-r n", "-k oed"} & set(own)
+
+
+def test_grid_engine_is_asked_for_a_pilots_cores_in_its_parallel_environment(setup: PilotSetup) -> None:
+    assert "-pe smp 4" in header("sge", setup, parallel_environment="smp")
+    assert not [line for line in header("sge", setup) if line.startswith("-pe")]
+    own = header("sge", setup, parallel_environment="smp", directives=("-q fast.q -pe mpi 4",))
+    assert [line for line in own if "-pe" in line] == ["-q fast.q -pe mpi 4"]
+
+
+def test_grid_engine_runs_the_script_with_bash_and_never_twice_unless_a_directive_says_so(setup: PilotSetup) -> None:
+    assert {"-S /bin/bash", "-r n"} <= set(header("sge", setup))
+    assert "-S /bin/bash" not in header("sge", setup, directives=("-S /bin/zsh",))
+
+
+def test_grid_engine_is_told_the_hosts_that_get_no_pilots(setup: PilotSetup) -> None:
+    assert "-l hostname=!(n1|n1.*|n3|n3.*)" in header("sge", replace(setup, excluded=("n1", "n3")))
+
+
+@pytest.mark.parametrize(("system", "variable"), [("sge", "SGE_O_PATH"), ("pbs", "PBS_O_PATH")])
+def test_rules_find_what_the_submitter_finds_and_the_users_prologue_comes_after(
+    system: str, variable: str, setup: PilotSetup
+) -> None:
+    assert f'export PATH="${variable}"\nmodule load gcc\n' in script(system, setup)
+
+
+def test_a_site_that_says_what_a_chunk_is_keeps_it(setup: PilotSetup) -> None:
+    with dask.config.set({"jobqueue.pbs.resource-spec": "select=1:ncpus=4:mem=8gb:model=sky"}):
+        assert "-l select=1:ncpus=4:mem=8gb:model=sky" in header("pbs", setup)
+
+
+def test_a_submission_runs_without_the_variables_of_a_surrounding_job(
+    setup: PilotSetup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sbatch").write_text(f"#!/bin/sh\nenv > {tmp_path}/env\necho Submitted batch job 17\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SLURM_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "100")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    answer = asyncio.run(batch_pilot_class("slurm")._call(["sbatch", "script"]))
+    assert answer == "Submitted batch job 17\n"
+    seen = [line for line in (tmp_path / "env").read_text().splitlines() if line.startswith("SLURM")]
+    assert seen == ["SLURM_CONF=/etc/slurm.conf"]
+
+
 @pytest.mark.filterwarnings("ignore:OAR Job memory")
 @pytest.mark.parametrize("system", [system for system in BATCH_SYSTEMS if system != "htcondor"])
 def test_the_pilot_understands_its_own_command_line(system: str, setup: PilotSetup) -> None:
@@ -164,3 +231,26 @@ def test_an_answer_without_an_id_is_told(system: str, output: str) -> None:
         CommandError, match=r"without telling a job's id; it said: (nothing|The queue is fine today\.)$"
     ):
         cls._job_id_from_submit_output(object.__new__(cls), output)
+
+
+def test_pilots_that_have_left_are_not_cancelled_and_others_are_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilots, "LOOK_S", 0.0)
+    monkeypatch.setattr(pilots, "LEAVE_S", 0.05)
+    answers: list[dict[str, Listed] | None] = [
+        None,
+        {"1": Listed(ListedState.RUNNING), "2": Listed(ListedState.ENDING)},
+    ]
+
+    class System(BatchSystem):
+        async def listed(self, batch_ids: Collection[str]) -> dict[str, Listed] | None:
+            return answers.pop(0) if answers else {"2": Listed(ListedState.ENDING)}
+
+    class Pilot:
+        system = System()
+
+        def __init__(self, job_id: str | None) -> None:
+            self.job_id = job_id
+
+    left, stays, unsubmitted = (Pilot(job_id) for job_id in ("1", "2", None))
+    asyncio.run(pilots.leave([left, stays, unsubmitted]))  # type: ignore[list-item]
+    assert (left.job_id, stays.job_id, unsubmitted.job_id) == (None, "2", None)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from snakemake_executor_daskjq.errors import DaskjqError
-from snakemake_executor_daskjq.history import Usage
 from snakemake_executor_daskjq.model import events as journal
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
+from snakemake_executor_daskjq.model.usage import Usage
 from snakemake_executor_daskjq.policy import messages
 from snakemake_executor_daskjq.policy.core import Core
 from snakemake_executor_daskjq.policy.planner import plan

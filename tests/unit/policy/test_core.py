@@ -6,11 +6,11 @@ import pytest
 
 from snakemake_executor_daskjq.batch.base import Cause, Ended, Listed, ListedState
 from snakemake_executor_daskjq.errors import NoPilotError
-from snakemake_executor_daskjq.history import Usage
 from snakemake_executor_daskjq.model import events
 from snakemake_executor_daskjq.model.outcome import PILOT_ENDS, End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Outlook, Request
+from snakemake_executor_daskjq.model.usage import Usage
 from snakemake_executor_daskjq.policy import messages, planner
 from snakemake_executor_daskjq.policy.core import UPKEEP_S
 from snakemake_executor_daskjq.policy.losses import CRASH_BUDGET, LOSS_BUDGET
@@ -120,7 +120,10 @@ def test_a_pilot_that_is_told_to_end_gets_no_more_jobs_and_is_no_jobs_fault() ->
     assert run.reports == [("j0", End.SUCCEEDED, f"main-{CRASH_BUDGET + 1}")]
     ends = [event.why for event in run.events(events.PilotEnded) if isinstance(event, events.PilotEnded)]
     assert ends == ["told to end by the batch system"] * CRASH_BUDGET + ["run ended"]
-    assert "Pilot main-1 was told to end by the batch system; its 1 running jobs go back" in run.warnings[0]
+    assert run.warnings == [
+        f"Pilot main-{serial} was told to end by the batch system; its jobs run elsewhere."
+        for serial in range(1, CRASH_BUDGET + 1)
+    ]
 
 
 def test_what_ended_a_pilot_for_reasons_unknown_is_no_jobs_fault_before_many() -> None:
@@ -140,10 +143,10 @@ def test_a_pilot_that_is_lost_when_its_walltime_is_over_is_no_crash() -> None:
     run = Player(SLURM)
     run.submit(*jobs(1))
     run.connect("main-1")
-    run.now += 7150
+    run.now += 7180
     run.lose("main-1")
     run.hear(messages.PilotGone("main-1", Ended("", Cause.UNKNOWN)))
-    assert "Pilot main-1 ended as its walltime was over." in run.told
+    assert "Pilot main-1 ended as over its walltime." in run.told
 
 
 def test_before_its_last_try_a_suspect_gets_a_pilot_of_its_own() -> None:
@@ -315,6 +318,17 @@ def test_a_pilot_that_nobody_expects_any_more_is_ended() -> None:
     assert run.running == []
 
 
+def test_a_pilot_that_was_granted_too_little_is_told_once_a_pool() -> None:
+    run = Player(Pool("main", "sge", cores=2, mem_mb=1000))
+    run.submit(*jobs(1))
+    run.hear(messages.PilotGranted("main-1", 2))
+    assert run.warnings == []
+    run.hear(messages.PilotGranted("main-1", 1), messages.PilotGranted("main-1", 1), messages.PilotGranted("no-1", 1))
+    (warning,) = run.warnings
+    assert warning.startswith("Pilot main-1 was granted 1 core, but its pool main offers 2 to jobs")
+    assert warning.endswith("lists them).")
+
+
 def test_idle_pilots_end_and_local_ones_stay() -> None:
     for pool, ended in ((SLURM, ["main-1"]), (POOL, [])):
         run = Player(pool)
@@ -339,7 +353,10 @@ def test_a_pilot_that_the_queue_keeps_is_told_with_the_reason_and_one_that_is_br
     run.wait(60.0)
     run.hear(messages.BatchAnswered("slurm", {"17": Listed(ListedState.BROKEN, "error: can't chdir to /nowhere")}))
     assert run.ended == ["main-1"]
-    assert "could not be started: error: can't chdir to /nowhere" in run.warnings[-1]
+    words = "batch job 17 failed to start: error: can't chdir to /nowhere"
+    assert f"could not be started: {words}." in run.warnings[-1]
+    failed = [event.words for event in run.events(events.PilotFailed) if isinstance(event, events.PilotFailed)]
+    assert failed == [words]
     run.wait(2.0)
     assert run.requested == ["main-1", "main-2"]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from snakemake_executor_daskjq.history import Usage
 from snakemake_executor_daskjq.model.request import Outlook, Request
+from snakemake_executor_daskjq.model.usage import Usage
 from snakemake_executor_daskjq.policy.estimates import UNKNOWN_RUNTIME_S, Estimates
 
 EARLIER = {"align": Usage(3, 100.0, 90.0, 4000.0, 1.0)}

@@ -56,9 +56,37 @@ def test_pilots_that_fail_together_count_once() -> None:
     assert starts.failed("busy", 0.5) is starts
 
 
-def test_words_that_no_retry_mends_give_up_at_once() -> None:
-    words = "sbatch: error: invalid partition specified: nosuch"
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sbatch: error: invalid partition specified: nosuch",
+        'Unable to run job: unknown resource "foo" Exiting.',
+        'Unable to read script file because of error: invalid option argument "-frob"',
+        'Unable to run job: Job was rejected because job requests unknown queue "nope" Exiting.',
+        'Unable to run job: job rejected: the requested parallel environment "nope" does not exist Exiting.',
+        "qsub: Unknown queue",
+        "qsub: Unknown resource Resource_List.foo",
+        "qsub: directive error: -e /a b/",
+        'qsub: "-lresource=" cannot be used with "select" or "place", resource is: ngpus',
+        "qsub: illegal -l value",
+        "qsub: Unknown option",
+        'the submit command succeeded without telling a job\'s id; it said: Your job 12 ("daskjq") has been submitted',
+    ],
+)
+def test_words_that_no_retry_mends_give_up_at_once(words: str) -> None:
     assert Starts().failed(words, 0.0).given_up
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "error: commlib error: got select error (Connection refused) Unable to run job: unable to send message",
+        "qsub: cannot connect to server host1 (errno=15010)",
+        "batch job 74 failed to start: error: can't chdir to /nonexistent: No space left on device",
+    ],
+)
+def test_other_words_are_tried_again(words: str) -> None:
+    assert not Starts().failed(words, 0.0).given_up
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakemake_executor_daskjq.batch.base import Cause
 from snakemake_executor_daskjq.policy.losses import (
     BAD_HOST_CRASHES,
     CRASH_BUDGET,
@@ -10,20 +11,16 @@ from snakemake_executor_daskjq.policy.losses import (
     MOST_BAD_HOSTS,
     Losses,
     bad_hosts,
-    is_crash,
 )
 
-HOWS = ["TIMEOUT", "PREEMPTED", "CANCELLED (signal 15)", "NODE_FAIL", "FAILED (exit status 1)", ""]
 
-
-@given(st.lists(st.sampled_from(HOWS), max_size=30))
-def test_a_job_is_given_up_for_crashes_or_for_very_many_losses_only(hows: list[str]) -> None:
+@given(st.lists(st.sampled_from(Cause), max_size=30))
+def test_a_job_is_given_up_for_crashes_or_for_very_many_losses_only(causes: list[Cause]) -> None:
     losses = Losses()
-    for serial, how in enumerate(hows):
-        losses = losses.with_one(f"main-{serial}", how, crash=is_crash(how))
-    crashes = sum(how in ("NODE_FAIL", "FAILED (exit status 1)", "") for how in hows)
-    assert losses.given_up == (crashes >= CRASH_BUDGET or len(hows) >= LOSS_BUDGET)
-    assert all(f"main-{serial}" in losses.reason() for serial in range(len(hows)))
+    for serial, cause in enumerate(causes):
+        losses = losses.with_one(f"main-{serial}", "its end", crash=cause is Cause.CRASH)
+    assert losses.given_up == (causes.count(Cause.CRASH) >= CRASH_BUDGET or len(causes) >= LOSS_BUDGET)
+    assert all(f"main-{serial}" in losses.reason() for serial in range(len(causes)))
 
 
 @given(st.dictionaries(st.sampled_from([f"n{i}" for i in range(40)]), st.integers(0, 9)), st.integers(0, 40))

@@ -49,7 +49,14 @@ def test_a_reason_is_told_when_it_changes() -> None:
     assert watch([pilot("a", "1")], *({"1": answer} for answer in answers)) == [
         Noted("a", News.WAITS, "Priority"),
         Noted("a", News.WAITS, "QOSMaxJobsPerUserLimit"),
+        Noted("a", News.WAITS, ""),
     ]
+
+
+def test_what_is_free_at_the_moment_is_no_new_reason() -> None:
+    reasons = [f"Not Running: Insufficient amount of resource: mem (R: 8gb A: {free}kb)" for free in (0, 9)]
+    told = watch([pilot("a", "1")], *({"1": queued(reason)} for reason in reasons))
+    assert told == [Noted("a", News.WAITS, reasons[0])]
 
 
 def test_a_held_pilot_is_told_as_held_and_once_and_its_release_takes_that_back() -> None:

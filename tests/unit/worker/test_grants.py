@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +81,26 @@ def test_a_share_that_no_single_gpu_has_left_waits_until_one_has(tmp_path: Path)
             await third.__aexit__(None, None, None)
         async with grants.hold({"gpu_percent": 200}) as both:
             assert both.env["CUDA_VISIBLE_DEVICES"] == "a,b"
+        grants.close()
+
+    asyncio.run(body())
+
+
+def test_variables_that_told_the_pilots_cores_tell_a_job_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"PBS_JOBID": "12.host1", "NCPUS": "8", "OMP_NUM_THREADS": "8"}.items():
+        monkeypatch.setenv(name, value)
+
+    async def body() -> None:
+        grants = Grants.of_this_process({"cores": 8}, str(tmp_path))
+        async with grants.hold({"cores": 3}) as grant:
+            assert (grant.env["NCPUS"], grant.env["OMP_NUM_THREADS"]) == ("3", "3")
+        grants.close()
+        monkeypatch.delenv("PBS_JOBID")
+        grants = Grants.of_this_process({"cores": 8}, str(tmp_path))
+        async with grants.hold({"cores": 3}) as grant:  # the user's own, as under Snakemake's local executor
+            assert not {"NCPUS", "OMP_NUM_THREADS"} & grant.env.keys()
         grants.close()
 
     asyncio.run(body())

@@ -22,9 +22,9 @@ import subprocess
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
-from .errors import DiscoveryError
-from .model.pool import Pool
-from .pools import seconds
+from ..errors import DiscoveryError
+from ..model.pool import Pool
+from ..pools import name_of, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -250,6 +250,30 @@ def usable(partitions: Iterable[Partition]) -> list[Pool]:
             name += "_"
         named[name] = replace(pool, name=name)
     return list(named.values())
+
+
+def discovered(pool: Pool) -> list[Pool]:
+    """What the partitions say, under all that the user says. Raises DiscoveryError."""
+    partitions = discover(pool.account)
+    if pool.queue:
+        found = [shape for one in partitions if one.name == pool.queue for shape in shapes(one)]
+    else:
+        found = usable(partitions)
+    if not found:
+        none_usable(partitions, pool.queue)
+    named = pool.name != name_of(pool.queue, pool.system)
+    return [
+        replace(
+            pool,
+            name=pool.name if named else shape.name,
+            queue=shape.queue,
+            cores=shape.cores,
+            mem_mb=shape.mem_mb,
+            walltime_s=pool.walltime_s or shape.walltime_s,
+            others=pool.others or shape.others,
+        )
+        for shape in (found[:1] if named else found)
+    ]
 
 
 def none_usable(partitions: Iterable[Partition], queue: str | None = None) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What a batch system granted to the job that this process runs in, by the variables that it set.
+"""What batch systems granted to the job that this process runs in, by the variables that they set.
 
 The CPU affinity and the cgroup, where the site uses them, say the same; where it doesn't, this is all that there is.
 """
@@ -7,14 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from . import every
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-CORES = ("SLURM_CPUS_ON_NODE", "NCPUS", "NSLOTS", "LSB_DJOB_NUMPROC")
-"""Of Slurm, PBS, SGE and LSF. `SLURM_CPUS_ON_NODE` is set within a step only, not in salloc's shell elsewhere."""
-
-MIB = 2**20
-MB = 10**6
 
 
 def cores(environ: Mapping[str, str]) -> int | None:
@@ -23,8 +19,7 @@ def cores(environ: Mapping[str, str]) -> int | None:
     >>> cores({"SLURM_CPUS_ON_NODE": "4"}), cores({"NSLOTS": "2"}), cores({}), cores({"NCPUS": "many"})
     (4, 2, None, None)
     """
-    granted = [int(environ[name]) for name in CORES if environ.get(name, "").isdecimal() and environ[name].isascii()]
-    return min(granted) if granted and min(granted) > 0 else None
+    return min(filter(None, (one.granted_cores(environ) for one in every())), default=None)
 
 
 def mem_mb(environ: Mapping[str, str]) -> int | None:
@@ -35,11 +30,15 @@ def mem_mb(environ: Mapping[str, str]) -> int | None:
     >>> mem_mb({"SLURM_MEM_PER_NODE": "0"}), mem_mb({})
     (None, None)
     """
-    per_node = environ.get("SLURM_MEM_PER_NODE", "")
-    per_core = environ.get("SLURM_MEM_PER_CPU", "")
-    mebibytes = 0
-    if per_node.isdecimal():
-        mebibytes = int(per_node)
-    elif per_core.isdecimal():
-        mebibytes = int(per_core) * (cores(environ) or 0)
-    return mebibytes * MIB // MB or None
+    return min(filter(None, (one.granted_mem_mb(environ) for one in every())), default=None)
+
+
+def core_variables(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """The variables that tell the cores of the batch job that this process runs in: wrong for a job within it.
+
+    >>> core_variables({"PBS_JOBID": "12.host1", "NCPUS": "2", "OMP_NUM_THREADS": "2"})
+    ('NCPUS', 'OMP_NUM_THREADS')
+    >>> core_variables({"OMP_NUM_THREADS": "2"})
+    ()
+    """
+    return tuple(name for one in every() if one.is_inside(environ) for name in one.core_variables if name in environ)

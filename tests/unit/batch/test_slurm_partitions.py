@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq import slurm
+from snakemake_executor_daskjq.batch import slurm_partitions
 from snakemake_executor_daskjq.errors import DiscoveryError
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.pools import read
@@ -40,7 +40,7 @@ LARGE_NODES = (
 
 
 def pools(partitions: str, nodes: str, account: str | None = None) -> list[Pool]:
-    return slurm.usable(slurm.parse(partitions, nodes, {"staff"}, account))
+    return slurm_partitions.usable(slurm_partitions.parse(partitions, nodes, {"staff"}, account))
 
 
 def shape(pool: Pool) -> tuple[object, ...]:
@@ -69,7 +69,9 @@ def test_large_nodes_are_shared_within_the_limits_and_whole_for_what_no_share_ho
 
 
 def test_partitions_that_the_user_can_not_use_are_left_out_with_the_reason() -> None:
-    barred = {one.name: one.barred for one in slurm.parse(LARGE, LARGE_NODES, {"staff"}, "lab") if one.barred}
+    barred = {
+        one.name: one.barred for one in slurm_partitions.parse(LARGE, LARGE_NODES, {"staff"}, "lab") if one.barred
+    }
     assert barred == {
         "secret": "it is for the groups spies",
         "paid": "it is for the accounts rich,richer",
@@ -80,10 +82,10 @@ def test_partitions_that_the_user_can_not_use_are_left_out_with_the_reason() -> 
 
 def test_the_written_file_is_a_pools_file(tmp_path: Path) -> None:
     for texts in ((REAL, REAL_NODES), (LARGE, LARGE_NODES)):
-        partitions = slurm.parse(*texts, {"staff"}, None)
+        partitions = slurm_partitions.parse(*texts, {"staff"}, None)
         path = tmp_path / "pools.yaml"
-        path.write_text(slurm.pools_file(partitions))
-        assert list(read(path)) == slurm.usable(partitions)
+        path.write_text(slurm_partitions.pools_file(partitions))
+        assert list(read(path)) == slurm_partitions.usable(partitions)
     assert "# Left out: partition secret, because it is for the groups spies." in path.read_text()
 
 
@@ -107,8 +109,8 @@ node_lines = st.builds(
     st.lists(st.one_of(node_lines, st.text())).map("\n".join),
 )
 def test_whatever_slurm_says_pilots_fit_its_nodes(partitions: str, nodes: str) -> None:
-    for partition in slurm.parse(partitions, nodes, [], None):
-        for pool in slurm.shapes(partition):
+    for partition in slurm_partitions.parse(partitions, nodes, [], None):
+        for pool in slurm_partitions.shapes(partition):
             assert any(
                 pool.amounts["cores"] <= kind.cores
                 and pool.amounts["mem_mb"] <= max(1, kind.memory_mib * 2**20 // 10**6)
@@ -124,14 +126,14 @@ def test_whatever_slurm_says_pilots_fit_its_nodes(partitions: str, nodes: str) -
 def test_whatever_slurm_says_the_written_file_has_the_same_pools(
     tmp_path_factory: pytest.TempPathFactory, partitions: str, nodes: str
 ) -> None:
-    found = slurm.parse(partitions, nodes, [], None)
+    found = slurm_partitions.parse(partitions, nodes, [], None)
     path = tmp_path_factory.getbasetemp() / "written.yaml"
-    path.write_text(slurm.pools_file(found))
-    if pools := slurm.usable(found):
+    path.write_text(slurm_partitions.pools_file(found))
+    if pools := slurm_partitions.usable(found):
         assert list(read(path)) == pools
 
 
 def test_without_slurm_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(DiscoveryError, match=r"the command scontrol is not there.*--daskjq-cores"):
-        slurm.discover()
+        slurm_partitions.discover()
