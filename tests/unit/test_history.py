@@ -60,7 +60,8 @@ def test_the_file_is_bounded_and_the_oldest_rules_go(tmp_path: Path) -> None:
 
 def test_runs_that_end_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from snakemake_executor_daskjq.history import History; from snakemake_executor_daskjq.model.usage import Usage\n"
+        "import sys, pathlib; from snakemake_executor_daskjq.history import History\n"
+        "from snakemake_executor_daskjq.model.usage import Usage\n"
         "history = History(pathlib.Path(sys.argv[1]))\n"
         "for _ in range(50):\n"
         "    history.learn('a', Usage(1, 1.0, 1.0, 1.0, 1.0)); history.save()"
