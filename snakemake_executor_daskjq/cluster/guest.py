@@ -28,6 +28,7 @@ from ..mapping import GPU_NAMES
 from ..model.outcome import End, Outcome
 from ..model.pool import Pool
 from ..worker import visits
+from . import dask_internals
 from .fleet import DaskLog, FleetListener, outcome_of
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def pools(scheduler: str) -> tuple[Pool, ...]:
 async def _pools(scheduler: str) -> tuple[Pool, ...]:
     client = await _connect(scheduler)
     try:
-        workers = await _workers(client)
+        workers = await dask_internals.workers(client)
     finally:
         await client.close()
     kinds: dict[str, list[dict[str, Any]]] = {}
@@ -104,6 +105,7 @@ class Guest:
 
     async def start(self) -> None:
         """Connect. Raises ClusterStartError."""
+        dask_internals.check()
         self._log = DaskLog(self._folder.dask_log)
         self._client = await _connect(self._scheduler)
         await self._look()
@@ -159,7 +161,7 @@ class Guest:
 
     async def _look(self) -> None:
         """See which workers there are, and renew the visit with them."""
-        self._workers = await _workers(self._client)
+        self._workers = await dask_internals.workers(self._client)
         for address in [address for address in self._gone if address not in self._workers]:
             self._gone.pop(address).set_result(None)
             if pilot := self._pilots.pop(address, None):
@@ -212,12 +214,6 @@ async def _connect(scheduler: str) -> Any:
             "such as tcp://host:8786 or tls://host:8786, or a scheduler file. Certificates for tls:// are those of "
             "your Dask configuration (distributed.comm.tls)."
         ) from error
-
-
-async def _workers(client: Any) -> dict[str, dict[str, Any]]:
-    """The scheduler's workers by address."""
-    identity = await client.scheduler.identity()
-    return {address: dict(worker) for address, worker in identity["workers"].items()}
 
 
 def _amounts(worker: dict[str, Any]) -> Amounts:

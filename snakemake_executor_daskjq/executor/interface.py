@@ -323,6 +323,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             python="",
             env={**self._declared, **environment},
             warm_start=self._config.warm_start,
+            warm_up_s=self._config.warm_up_s,
             amounts=request.amounts,
             beyond=request.beyond,
             runtime_s=request.runtime_s,

@@ -148,7 +148,7 @@ class Grants:
         tmpdir = ""
         try:
             tmpdir = self._scratch.create()
-            yield Grant(cpus, gpus, tmpdir, {"TMPDIR": tmpdir, **self._gpu_environment(gpus)})
+            yield Grant(cpus, tmpdir, {"TMPDIR": tmpdir, **self._gpu_environment(gpus)})
         finally:
             if tmpdir and not self._scratch.take_back(tmpdir):
                 asyncio.get_running_loop().run_in_executor(None, remove_tree, tmpdir)
