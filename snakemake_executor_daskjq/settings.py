@@ -162,7 +162,7 @@ NO_BLANKS = ("pbs", "moab", "sge", "lsf")
 """Systems whose job scripts can't name a log file with a blank in its path: directives are split at blanks."""
 
 SHORTEST_LEASE_S = 10.0
-"""Several heartbeats, and the time that ending jobs takes."""
+"""Several questions to the scheduler, and the time that ending jobs takes."""
 
 SHORTEST_WARM_UP_S = 5.0
 """What importing Snakemake may take alone."""

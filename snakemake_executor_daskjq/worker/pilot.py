@@ -24,7 +24,7 @@ import dask.config
 from distributed import Worker
 from distributed.security import Security
 
-from . import processes
+from . import dask_internals, processes
 from .grants import Grants
 from .jobs import PilotJobs
 from .lease import GRACE_S, OPERATION, Lease, uptime_s
@@ -98,7 +98,7 @@ class PilotWorker(Worker):  # type: ignore[misc]
 
     async def renewed(self) -> bool:
         """Ask the scheduler for a renewal of the lease; False where it does not know this pilot (any more)."""
-        return bool(await getattr(self.scheduler, OPERATION)(address=self.contact_address))
+        return bool(await dask_internals.ask_scheduler(self, OPERATION))
 
     async def get_metrics(self) -> dict[str, Any]:
         """Dask's, and the host's name as the batch system calls it."""
@@ -124,6 +124,7 @@ async def serve(options: dict[str, Any], lease_s: float | None) -> None:
 async def _serve(jobs: PilotJobs, options: dict[str, Any], lease_s: float | None, told: asyncio.Event) -> None:
     processes.become_subreaper()  # for what a rule host that dies leaves behind
     worker = await _connect(jobs, options)
+    dask_internals.check(worker)
     jobs.begin_lease(lease_s)
     ends = [asyncio.create_task(end) for end in (worker.finished(), told.wait(), _over(jobs.lease))]
     if lease_s is not None:
@@ -189,6 +190,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         asyncio.run(serve(worker_options(arguments), arguments.lease))
     except TimeoutError:
         print("daskjq: the pilot could not reach its scheduler in time", file=sys.stderr)
+        status = 1
+    except dask_internals.UnexpectedDaskError as error:
+        print(f"daskjq: {error}", file=sys.stderr)
         status = 1
     with contextlib.suppress(OSError):
         sys.stderr.flush()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 
 import pytest
 from distributed import Client, LocalCluster, Worker
 
 from snakemake_executor_daskjq.cluster import dask_internals
+from snakemake_executor_daskjq.worker.dask_internals import UnexpectedDaskError, check
 from snakemake_executor_daskjq.worker.jobs import PilotJobs, run_job, stop_jobs
 from snakemake_executor_daskjq.worker.lease import OPERATION, Lease, uptime_s
 from snakemake_executor_daskjq.worker.pilot import PilotWorker
@@ -122,6 +124,7 @@ def test_the_scheduler_grants_what_it_knows_and_takes_it_for_a_sign_of_life() ->
             async with PilotWorker(PilotJobs(), scheduler_ip=scheduler.address, **options) as worker:
                 (state,) = scheduler.workers.values()
                 state.last_seen = before = 1.0
+                check(worker)
                 known = await worker.renewed()
                 heard_of = state.last_seen > before
                 # As when the scheduler has given it up, and the worker has not heard of that yet.
@@ -163,6 +166,13 @@ async def _detail(future: asyncio.Future[object]) -> str:
         return str(getattr(await future, "detail", ""))
     except AttributeError as error:
         return str(error)
+
+
+def test_what_a_worker_lacks_is_told() -> None:
+    with pytest.raises(UnexpectedDaskError, match=r"has no Worker.contact_address, which daskjq needs: install 'dist"):
+        check(SimpleNamespace(scheduler=None))
+    with pytest.raises(UnexpectedDaskError, match=r"no attribute 'executing'"):
+        check(SimpleNamespace(scheduler=None, contact_address="", state=None))
 
 
 def test_dask_lacks_nothing_and_what_it_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
