@@ -56,16 +56,16 @@ def _refuse(missing: list[str]) -> None:
 async def add_entry(cluster: Any, name: str, specification: Mapping[str, Any]) -> None:
     """Have a SpecCluster start one more worker."""
     cluster.worker_spec[name] = specification
-    await _correct_state(cluster)
+    await _apply(cluster)
 
 
 async def remove_entry(cluster: Any, name: str) -> None:
     """Have a SpecCluster close a worker, and forget it."""
     cluster.worker_spec.pop(name, None)
-    await _correct_state(cluster)
+    await _apply(cluster)
 
 
-async def _correct_state(cluster: Any) -> None:
+async def _apply(cluster: Any) -> None:
     """What SpecCluster documents after a change of its spec.
 
     Shielded: were it cut short while a pilot starts, nobody would know of that pilot any more.
