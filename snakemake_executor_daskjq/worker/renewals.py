@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 RENEWALS = 6
-"""So often the scheduler is asked within one lease: some of the questions may get lost."""
+"""So often the scheduler is asked within one lease: some of the questions may get lost, or stuck in a connection."""
 
 logger = logging.getLogger("distributed.worker")
 
@@ -22,32 +22,29 @@ async def keep_renewing(
 ) -> None:
     """Ask for a renewal `RENEWALS` times within a lease, and call `renew` with the time of each question granted.
 
-    A question without an answer is given up when the next one is due. Nothing that `ask` raises ends this.
+    Each question goes its own way: one that is held up does not hold up the next, and its answer still counts, from
+    the time at which it was asked. After a whole lease an answer is of no use any more, and is given up. Nothing that
+    `ask` raises ends this.
     """
-    every_s = length_s / RENEWALS
-    questions: set[asyncio.Task[bool]] = set()  # also those given up: asyncio itself holds none of its tasks
+    questions: set[asyncio.Task[None]] = set()  # asyncio itself does not keep its tasks
     while True:
-        asked_at = uptime_s()
-        question = asyncio.create_task(ask())
+        question = asyncio.create_task(_ask_once(length_s, ask, renew))
         questions.add(question)
         question.add_done_callback(questions.discard)
-        # Not `asyncio.timeout`: it waits until the cancelled question has ended, which on a broken connection takes
-        # as long as the network likes.
-        await asyncio.wait([question], timeout=every_s)
-        if why := _why_not(question):
-            logger.warning("The lease was not renewed: %s", why)
-            question.cancel()
-        else:
-            renew(asked_at)
-        await asyncio.sleep(max(0.0, asked_at + every_s - uptime_s()))
+        await asyncio.sleep(length_s / RENEWALS)
 
 
-def _why_not(question: asyncio.Task[bool]) -> str:
-    """Why the answer to a question renews nothing; "" where it does."""
-    if not question.done():
-        return "the scheduler did not answer in time"
-    if question.cancelled():
-        return "the question was cancelled"
-    if error := question.exception():
-        return f"{type(error).__name__}: {error}"
-    return "" if question.result() else "the scheduler does not know this pilot any more"
+async def _ask_once(
+    length_s: float, ask: Callable[[], Coroutine[None, None, bool]], renew: Callable[[float], None]
+) -> None:
+    asked_at = uptime_s()
+    try:
+        async with asyncio.timeout(length_s):
+            granted = await ask()
+    except Exception as error:  # of the network, of Dask, or of the scheduler: there is a next time
+        logger.warning("The lease was not renewed: %s: %s", type(error).__name__, error)
+        return
+    if granted:
+        renew(asked_at)
+    else:
+        logger.warning("The lease was not renewed: the scheduler does not know this pilot any more")

@@ -16,6 +16,8 @@ from snakemake_executor_daskjq.worker.lease import OPERATION, Lease, uptime_s
 from snakemake_executor_daskjq.worker.pilot import PilotWorker
 from snakemake_executor_daskjq.worker.renewals import keep_renewing
 
+LEASE_S = 0.12
+
 
 class Scheduler:
     """Answers the questions of a pilot in turn, each as one of `answers` does; then `done` is set."""
@@ -70,7 +72,7 @@ def granted(*answers: Callable[[], Coroutine[None, None, bool]]) -> tuple[list[f
 
     async def body() -> tuple[list[float], list[float]]:
         scheduler, renewed = Scheduler(*answers), list[float]()
-        keeping = asyncio.create_task(keep_renewing(0.12, scheduler.ask, renewed.append))
+        keeping = asyncio.create_task(keep_renewing(LEASE_S, scheduler.ask, renewed.append))
         await asyncio.wait_for(scheduler.done.wait(), 20)
         keeping.cancel()
         return scheduler.asked, renewed
@@ -82,14 +84,42 @@ def granted(*answers: Callable[[], Coroutine[None, None, bool]]) -> tuple[list[f
         loop.close()
 
 
-def test_a_lease_counts_from_the_question_and_not_from_its_answer() -> None:
-    async def late() -> bool:
-        await asyncio.sleep(0.01)
+def test_a_question_that_is_held_up_holds_up_no_other_and_its_answer_counts_from_when_it_was_asked() -> None:
+    released = asyncio.Event()
+
+    async def held_up() -> bool:
+        await released.wait()
         return True
 
-    asked, renewed = granted(yes, late)
-    assert len(asked) == len(renewed) == 2
-    assert all(renewal <= question for renewal, question in zip(renewed, asked, strict=True))
+    async def releases() -> bool:
+        released.set()
+        return True
+
+    asked, renewed = granted(held_up, no, releases, no)
+    assert len(asked) == 4
+    late, third = sorted(renewed)
+    assert late <= asked[0]
+    assert asked[1] < third <= asked[2]
+
+
+def test_a_question_is_given_up_after_a_lease() -> None:
+    ended = asyncio.Event()
+
+    async def never_answered() -> bool:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+        return True
+
+    async def body() -> list[float]:
+        scheduler, renewed = Scheduler(never_answered), list[float]()
+        keeping = asyncio.create_task(keep_renewing(LEASE_S, scheduler.ask, renewed.append))
+        await asyncio.wait_for(ended.wait(), 20)
+        keeping.cancel()
+        return renewed
+
+    assert asyncio.run(body()) == []
 
 
 @pytest.mark.parametrize("answer", [no, never, fails, is_broken, will_not_be_cancelled])
