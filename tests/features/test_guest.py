@@ -206,7 +206,7 @@ def test_workers_with_no_gpu_or_a_part_of_one_run_what_fits_them(workflow: Workf
         assert [pool["others"] for pool in started["pools"].values()] == [
             {"gpu": 0} if not gpus else {"gpu_percent": 50}
         ]
-        assert workflow.run(*options, "whole", timeout=60) == 1
+        assert workflow.run("whole", *options, timeout=60) == 1
         assert f"Rule whole asks for gpu=1, but the largest pilot offers {gpus:g}" in workflow.output
 
 
