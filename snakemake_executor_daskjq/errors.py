@@ -153,6 +153,20 @@ class NotPreparedError(DaskjqError):
     """Snakemake can't prepare a job (a protected output, a missing input): the job fails; the text is Snakemake's."""
 
 
+class UnexpectedSnakemakeError(DaskjqError):
+    """What a preview needs of Snakemake's insides is not there."""
+
+    def __init__(self, lacks: str) -> None:
+        super().__init__(lacks)
+        self.lacks = lacks
+
+    def __str__(self) -> str:
+        return (
+            f"This Snakemake is not as daskjq knows it ({self.lacks}), so it can't be asked what a workflow needs. "
+            "Check the pools alone ('daskjq pools check FILE'), or install Snakemake 9.6 to 9.27."
+        )
+
+
 class ClusterStartError(DaskjqError):
     """The Dask scheduler of the run could not be started (interface, port or certificate)."""
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _POOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<hours>\d+):(?P<minutes>[0-5]?\d)(?::(?P<seconds>[0-5]?\d))?")
-_TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def megabytes(option: str, text: object) -> int:
@@ -99,13 +98,6 @@ def _cost(option: str, value: object) -> float:
     return cost
 
 
-def _truth(option: str, value: object) -> bool:
-    known = _TRUTH.get(str(value).lower())
-    if known is None:
-        raise SettingError(option, value, "true or false")
-    return known
-
-
 def _system(option: str, value: object) -> str:
     if value not in batch.NAMES:
         raise SettingError(option, value, f"one of {', '.join(batch.NAMES)}")
@@ -180,7 +172,6 @@ KEYS: dict[str, tuple[str, Callable[[str, object], Any]]] = {
     "max_pilots": ("max_pilots", _whole(1)),
     "max_queued": ("max_queued", _whole(1)),
     "cost_per_hour": ("cost_per_hour", _cost),
-    "preemptible": ("preemptible", _truth),
     "idle_timeout": ("idle_timeout_s", seconds),
     "rules": ("rules", _words),
     "labels": ("labels", _words),

@@ -1,16 +1,17 @@
 """What a workflow would ask for: Snakemake's own start with its own options, stopped before anything is executed.
 
-Reaches into Snakemake (`Workflow.execute` and the two steps that it begins with), written for 9.27.
+Reaches into Snakemake (`Workflow.execute` and the two steps that it begins with), written for 9.6 to 9.27.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import mapping
-from .errors import DaskjqError, shown
+from .errors import DaskjqError, UnexpectedSnakemakeError, shown
 from .migration import translate
 
 if TYPE_CHECKING:
@@ -43,29 +44,58 @@ class _Stopped(BaseException):
     """Not an Exception: Snakemake reports those."""
 
 
+_STEPS: Mapping[str, frozenset[str]] = {
+    "execute": frozenset(("executor_plugin", "executor_settings")),
+    "_prepare_dag": frozenset(("forceall", "ignore_incomplete", "lock_warn_only")),
+    "_build_dag": frozenset(),
+}
+"""What is used of Snakemake's class of workflows: methods, and their parameters."""
+
+
+def check(workflow_class: type) -> None:
+    """Raises UnexpectedSnakemakeError where Snakemake's class of workflows lacks a step, or a parameter of one."""
+    for name, parameters in _STEPS.items():
+        step = getattr(workflow_class, name, None)
+        if step is None:
+            raise UnexpectedSnakemakeError(f"no Workflow.{name}")
+        if missing := parameters - inspect.signature(step).parameters.keys():
+            raise UnexpectedSnakemakeError(f"Workflow.{name} takes no {', '.join(sorted(missing))}")
+
+
 def parse(argv: Sequence[str]) -> Workflow:
-    """What `snakemake ARGV` would run. Raises SystemExit where Snakemake ends with an error."""
+    """What `snakemake ARGV` would run.
+
+    Raises SystemExit where Snakemake ends with an error, UnexpectedSnakemakeError where it is not as expected.
+    """
     import snakemake.cli
     import snakemake.workflow
 
-    found: list[Workflow] = []
+    check(snakemake.workflow.Workflow)
+    found: list[Workflow | UnexpectedSnakemakeError] = []
     execute = snakemake.workflow.Workflow.execute
 
     def stop(workflow: Any, executor_plugin: Any, executor_settings: Any, *_: Any, **__: Any) -> NoReturn:
         workflow._executor_plugin = executor_plugin
         workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
         workflow._build_dag()
-        asked = tuple(_asked(workflow.dag.jobs))
-        found.append(Workflow(executor_settings, workflow.resource_settings.cores, asked))
+        try:
+            asked = tuple(_asked(workflow.dag.jobs))
+            found.append(Workflow(executor_settings, workflow.resource_settings.cores, asked))
+        except AttributeError as error:  # Snakemake would report it as the workflow's
+            found.append(UnexpectedSnakemakeError(str(error)))
         raise _Stopped
 
     snakemake.workflow.Workflow.execute = stop
     try:
         snakemake.cli.main(["--executor", "daskjq", "--jobs", "1", "--quiet", "all", *argv])
     except _Stopped:
-        return found[0]
+        pass
     finally:
         snakemake.workflow.Workflow.execute = execute
+    for workflow in found:
+        if isinstance(workflow, Workflow):
+            return workflow
+        raise workflow
     raise SystemExit(1)  # Snakemake has nothing to execute with these options
 
 

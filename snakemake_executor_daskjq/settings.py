@@ -18,7 +18,7 @@ from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 from . import batch
 from .errors import PlaceError, SettingError
 from .model.pool import Pool
-from .model.request import Limits, WarmStart
+from .model.request import WARM_UP_S, Limits, WarmStart
 
 
 def _option(help_text: str, default: Any = None, **metadata: Any) -> Any:
@@ -105,6 +105,12 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="60s",
         metavar="TIME",
     )
+    warm_up_timeout: Optional[str] = _option(
+        "A pilot that has not parsed the Snakefile after this time starts its jobs in a slower way. A parse may hang: "
+        "on a network file system, for example, or on a lock. Default: 5m.",
+        default="5m",
+        metavar="TIME",
+    )
     scheduler: Optional[str] = _option(
         "A Dask scheduler that runs already: tcp://HOST:PORT, tls://HOST:PORT or a scheduler file. Its workers, which "
         "need daskjq in their environment, run the jobs; no pilots are started, and others' tasks are left alone.",
@@ -151,6 +157,7 @@ class Config:
     warm_start: WarmStart = WarmStart.DIRECT
     limits: Limits = Limits.ENFORCE
     lease_s: float = 60.0
+    warm_up_s: float = WARM_UP_S
     scheduler: str | None = None
 
     @property
@@ -159,7 +166,10 @@ class Config:
 
 
 SHORTEST_LEASE_S = 10.0
-"""Several heartbeats, and the time that ending jobs takes."""
+"""Several questions to the scheduler, and the time that ending jobs takes."""
+
+SHORTEST_WARM_UP_S = 5.0
+"""What importing Snakemake may take alone."""
 
 POOL_OPTIONS = (
     *("system", "cores", "memory", "walltime", "gpus", "resources", "max_pilots", "idle_timeout", "queue", "account"),
@@ -186,7 +196,8 @@ def configure(settings: ExecutorSettings) -> Config:
         dashboard_address=_address("dashboard_address", settings.dashboard_address),
         warm_start=WarmStart(settings.warm_start),
         limits=Limits(settings.limits),
-        lease_s=_lease("lease", settings.lease),
+        lease_s=_at_least(SHORTEST_LEASE_S, "lease", settings.lease or "60s"),
+        warm_up_s=_at_least(SHORTEST_WARM_UP_S, "warm_up_timeout", settings.warm_up_timeout or "5m"),
         scheduler=settings.scheduler,
     )
 
@@ -255,13 +266,13 @@ def _no_pools(settings: ExecutorSettings, stated: dict[str, Any]) -> tuple[Pool,
     return ()
 
 
-def _lease(option: str, text: str | None) -> float:
+def _at_least(least_s: float, option: str, text: str) -> float:
     from .pools import seconds
 
-    lease_s = seconds(option, text or "60s")
-    if lease_s < SHORTEST_LEASE_S:
-        raise SettingError(option, text, f"at least {SHORTEST_LEASE_S:.0f}s")
-    return lease_s
+    time_s = seconds(option, text)
+    if time_s < least_s:
+        raise SettingError(option, text, f"at least {least_s:.0f}s")
+    return time_s
 
 
 def _address(option: str, text: str | None) -> str | None:

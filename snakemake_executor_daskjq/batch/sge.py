@@ -6,6 +6,7 @@ import re
 import resource
 from typing import TYPE_CHECKING
 
+from ..text import printable
 from . import commands
 from .base import BATCH_KEYS, BatchSystem, Cause, Ended, Listed, ListedState, column, columns_by_id, mentions, user
 
@@ -157,7 +158,7 @@ def ended(record: str) -> Ended | None:
     Ended(words='exit status 3', cause=<Cause.CRASH: 'crash'>)
     >>> ended("error: job id 82 not found\\n")
     """
-    fields = dict(re.findall(r"(?m)^(\w+) +(.*?) *$", re.split(r"(?m)^=+$", record)[-1]))  # the last start's
+    fields = dict(re.findall(r"(?m)^(\w+) +(.*?) *$", re.split(r"(?m)^=+$", printable(record))[-1]))  # the last start's
     if "failed" not in fields:
         return None
     code, _, words = (part.strip() for part in fields["failed"].partition(":"))

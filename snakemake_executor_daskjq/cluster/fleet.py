@@ -20,7 +20,9 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from ..errors import ClusterStartError
 from ..model.outcome import End, Outcome
-from ..worker.contexts import run_job, stop_jobs
+from ..worker import lease
+from ..worker.jobs import run_job, stop_jobs
+from . import dask_internals
 from .pilots import LEAVE_S, BatchPilot, PilotListener, PilotSetup, leave, specification
 from .security import RunSecurity
 
@@ -39,7 +41,7 @@ CLOSE_S = LEAVE_S + 2.0
 """So long pilots that cancelling would kill have to end by themselves at the end of a run."""
 
 TTL_LEASES = 1.5
-"""After so many leases without a heartbeat a pilot is lost; its jobs have ended after one lease and a little."""
+"""After so many leases without a word of a pilot it is lost; its jobs have ended after one lease and a little."""
 
 DASK_CONFIG = {
     "distributed.scheduler.work-stealing": False,  # placement is ours
@@ -70,13 +72,12 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
         self.gone: dict[str, asyncio.Future[None]] = {}  # by address; done once the worker is removed
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
-        state = scheduler.workers[worker]
-        self._names[worker] = str(state.name)
+        name, host = dask_internals.name_and_host(scheduler, worker)
+        self._names[worker] = name
         self.gone[worker] = asyncio.get_running_loop().create_future()
-        node = state.metrics.get("node", state.host)
-        self._tell(self._listener.pilot_connected, str(state.name), worker, node)
-        if cores := state.metrics.get("granted_cores"):
-            self._tell(self._listener.pilot_granted, str(state.name), cores)
+        self._tell(self._listener.pilot_connected, name, worker, host)
+        if cores := dask_internals.metric(scheduler, worker, "granted_cores"):
+            self._tell(self._listener.pilot_granted, name, cores)
 
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         if name := self._names.pop(worker, None):
@@ -107,6 +108,7 @@ class Fleet:
 
     async def start(self) -> None:
         """Start scheduler and client. Raises ClusterStartError."""
+        dask_internals.check()
         self._log = DaskLog(self._folder.dask_log)
         dask.config.set(DASK_CONFIG)
         dask.config.set({"temporary-directory": str(self._scratch), "distributed.worker.use-file-locking": False})
@@ -134,7 +136,12 @@ class Fleet:
                 name="daskjq",
                 shutdown_on_close=False,
             )
-            self._cluster.scheduler.add_plugin(self._watch, name="daskjq")
+            dask_internals.check_cluster(self._cluster)
+            scheduler = self._cluster.scheduler
+            scheduler.add_plugin(self._watch, name="daskjq")
+            dask_internals.serve(
+                scheduler, lease.OPERATION, lambda address: dask_internals.note_sign_of_life(scheduler, address)
+            )
             self._client = await Client(
                 self._cluster,
                 asynchronous=True,
@@ -164,29 +171,20 @@ class Fleet:
             lease_s=self._config.lease_s,
             excluded=excluded,
         )
-        self._cluster.worker_spec[pilot] = specification(pool, setup)
-        await self._correct_state()
+        await dask_internals.add_entry(self._cluster, pilot, specification(pool, setup))
 
     async def end(self, pilot: str) -> None:
         """End a pilot gently, and cancel its batch job. Its entry is gone afterwards."""
         await self._close([pilot])
-        self._cluster.worker_spec.pop(pilot, None)
-        await self._correct_state()
+        await dask_internals.remove_entry(self._cluster, pilot)
 
     async def _close(self, pilots: Collection[str]) -> None:
         """Close the workers of pilots. Those that cancelling would kill get the time to end."""
-        here = {str(state.name) for state in self._cluster.scheduler.workers.values()}.intersection(pilots)
+        here = dask_internals.worker_names(self._cluster).intersection(pilots)
         with contextlib.suppress(Exception):  # a pilot that is gone already has ended
             await self._cluster.scheduler.retire_workers(names=list(here), close_workers=True)
         jobs = [self._cluster.workers.get(pilot) for pilot in here]
         await leave([job for job in jobs if _is_killed_by_cancelling(job)])
-
-    async def _correct_state(self) -> None:
-        """What SpecCluster documents after a change of its spec.
-
-        Shielded: were it cut short while a pilot starts, nobody would know of that pilot any more.
-        """
-        await asyncio.shield(self._cluster._correct_state())
 
     async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
@@ -227,7 +225,7 @@ class Fleet:
             await asyncio.wait_for(self._cluster.close(), STOP_S)
 
     async def _end_jobs(self, grace_s: float | None) -> None:
-        if grace_s is not None and self._cluster.scheduler.workers:
+        if grace_s is not None and dask_internals.has_workers(self._cluster):
             with contextlib.suppress(Exception):  # a pilot that is gone has nothing left to end
                 await asyncio.wait_for(self._client.run(stop_jobs, grace_s, on_error="ignore"), grace_s + 10)
         await self._client.close()
@@ -256,7 +254,7 @@ async def outcome_of(future: Any, address: str, gone: asyncio.Future[Any], detai
             return result.result()
         # Dask's client asks for the results of many jobs at a time, also of other workers, and waits for all of them.
         # A worker that is stopped or cut off answers nothing, and its connections stay: they have to be given up.
-        future.client.rpc.remove(address)
+        dask_internals.give_up_connections(future.client, address)
         return Outcome(End.LOST, detail=detail)
     finally:
         # This ends `result` too. To cancel it would be wrong: the request for many results is in the name of one job,

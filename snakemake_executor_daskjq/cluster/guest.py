@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import itertools
 import json
-import math
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -25,25 +24,18 @@ from distributed import Client
 
 from ..batch import EXTERNAL
 from ..errors import ClusterStartError
-from ..mapping import GPU_NAMES
 from ..model.outcome import End, Outcome
 from ..model.pool import Pool
 from ..worker import visits
+from . import dask_internals, declared
 from .fleet import DaskLog, FleetListener, outcome_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
     from ..journal import RunFolder
     from ..model.request import Amounts, Launch
 
 LOOK_S = 2.0
 """Between two looks at the scheduler's workers. It tells its guests nothing by itself."""
-
-UNLIMITED_MB = 10**9
-"""The memory of a worker that states no limit."""
-
-MB = 10**6
 
 
 def pools(scheduler: str) -> tuple[Pool, ...]:
@@ -54,7 +46,7 @@ def pools(scheduler: str) -> tuple[Pool, ...]:
 async def _pools(scheduler: str) -> tuple[Pool, ...]:
     client = await _connect(scheduler)
     try:
-        workers = await _workers(client)
+        workers = await dask_internals.workers(client)
     finally:
         await client.close()
     kinds: dict[str, list[dict[str, Any]]] = {}
@@ -66,11 +58,9 @@ async def _pools(scheduler: str) -> tuple[Pool, ...]:
         Pool(
             name="workers" if len(kinds) == 1 else f"workers-{number}",
             system=EXTERNAL,
-            cores=(amounts := _amounts(alike[0])).pop("cores"),
-            mem_mb=amounts.pop("mem_mb"),
-            others=amounts if not (percent := amounts.pop("gpu_percent", 0)) else {**amounts, "gpu": percent // 100},
             min_pilots=len(alike),  # they are there anyway
             max_pilots=len(alike),
+            **declared.as_pool(declared.offered(alike[0])),
         )
         for number, alike in enumerate(kinds.values(), 1)
     )
@@ -104,6 +94,7 @@ class Guest:
 
     async def start(self) -> None:
         """Connect. Raises ClusterStartError."""
+        dask_internals.check()
         self._log = DaskLog(self._folder.dask_log)
         self._client = await _connect(self._scheduler)
         await self._look()
@@ -126,7 +117,6 @@ class Guest:
         gone = self._gone.get(address)
         if gone is None:
             return Outcome(End.LOST, detail="its worker was gone already")
-        declared = self._workers[address]["resources"]
         future = self._client.submit(
             visits.run_job,
             launch,
@@ -134,7 +124,7 @@ class Guest:
             key=f"{visits.KEY}{self._run}-{launch.key}#{next(self._serial)}",
             workers=[address],
             allow_other_workers=False,
-            resources=_declared_share(declared, amounts) or None,
+            resources=declared.share(self._workers[address]["resources"], amounts) or None,
             retries=0,
             pure=False,
         )
@@ -159,7 +149,7 @@ class Guest:
 
     async def _look(self) -> None:
         """See which workers there are, and renew the visit with them."""
-        self._workers = await _workers(self._client)
+        self._workers = await dask_internals.workers(self._client)
         for address in [address for address in self._gone if address not in self._workers]:
             self._gone.pop(address).set_result(None)
             if pilot := self._pilots.pop(address, None):
@@ -169,7 +159,7 @@ class Guest:
             if isinstance(answer, Exception):
                 self._refused.add(address)
                 continue
-            self._others[address] = _used(*answer)
+            self._others[address] = declared.used(*answer)
             if address not in self._gone:
                 self._gone[address] = asyncio.get_running_loop().create_future()
         if not self._gone and self._refused:
@@ -189,11 +179,11 @@ class Guest:
     def _settle(self, excluded: tuple[str, ...] = ()) -> None:
         """Give the pilots that were asked for a worker each."""
         for pilot, pool in list(self._asked.items()):
-            wanted = {**pool.amounts}
+            wanted = pool.amounts
             for address in self._gone:
                 worker = self._workers[address]
                 free = address not in self._pilots and worker["host"] not in excluded
-                if free and _amounts(worker) == wanted:
+                if free and declared.offered(worker) == wanted:
                     del self._asked[pilot]
                     self._pilots[address] = pilot
                     self._listener.pilot_connected(pilot, address, worker["host"])
@@ -214,53 +204,5 @@ async def _connect(scheduler: str) -> Any:
         ) from error
 
 
-async def _workers(client: Any) -> dict[str, dict[str, Any]]:
-    """The scheduler's workers by address."""
-    identity = await client.scheduler.identity()
-    return {address: dict(worker) for address, worker in identity["workers"].items()}
-
-
-def _amounts(worker: dict[str, Any]) -> Amounts:
-    """What a worker offers: what it declares as resources, else its threads and its memory limit.
-
-    >>> _amounts({"nthreads": 2, "memory_limit": 4_000_000_000, "resources": {"licenses": 3.0, "GPU": 1}})
-    {'cores': 2, 'mem_mb': 4000, 'licenses': 3, 'gpu_percent': 100}
-    """
-    amounts = {"cores": worker["nthreads"], "mem_mb": int(worker["memory_limit"] or 0) // MB or UNLIMITED_MB}
-    return amounts | {_own_name(name): int(amount) * _factor(name) for name, amount in worker["resources"].items()}
-
-
-def _declared_share(declared: Iterable[str], amounts: Amounts) -> dict[str, float]:
-    """A job's amounts as resources of a worker, by the names that the worker has for them.
-
-    >>> _declared_share(["GPU", "licenses"], {"cores": 1, "gpu_percent": 50})
-    {'GPU': 0.5}
-    """
-    asked = {name: amounts.get(_own_name(name), 0) / _factor(name) for name in declared}
-    return {name: amount for name, amount in asked.items() if amount}
-
-
-def _used(guests: Amounts, tasks: Mapping[str, float]) -> Amounts:
-    """What others use of a worker, from what `visits.renew` returns; parts count as whole.
-
-    >>> _used({"cores": 2}, {"threads": 1, "GPU": 0.5})
-    {'cores': 3, 'gpu_percent': 50}
-    """
-    used = dict(guests)
-    for name, amount in tasks.items():
-        own = "cores" if name == "threads" else _own_name(name)
-        used[own] = used.get(own, 0) + math.ceil(amount * _factor(name))
-    return used
-
-
-def _own_name(name: str) -> str:
-    """What a resource of a worker is called here: Dask's documentation has GPU, other names are Snakemake's."""
-    return "gpu_percent" if name.lower() in GPU_NAMES else name
-
-
-def _factor(name: str) -> int:
-    return 100 if name.lower() in GPU_NAMES else 1
-
-
 def _kind(worker: dict[str, Any]) -> str:
-    return json.dumps(_amounts(worker), sort_keys=True)
+    return json.dumps(declared.offered(worker), sort_keys=True)

@@ -211,23 +211,15 @@ class DirectStarts:
 
     def _prepared(self, job: Any, resources: Any) -> dict[str, Any]:
         """Prepare the job; what its rule's function is called with."""
-        stated = job.resources
-        again = self._runs.depends_on_resources(job.rule)  # params that were worked out before these were known
+        unmade = dict(resources.items())
+        if resources.get("tmpdir") == TMPDIR:
+            unmade["tmpdir"] = _UnmadeTmpdir(TMPDIR)
         try:
-            unmade = dict(resources.items())
-            if resources.get("tmpdir") == TMPDIR:
-                unmade["tmpdir"] = _UnmadeTmpdir(TMPDIR)
-            job._resources = type(stated)(fromdict=unmade)
-            if again:
-                job._params = None
-            values = self._runs.prepare(job)
+            with self._runs.other_resources(job, unmade):
+                values = self._runs.prepare(job)
         except Exception as error:
             self._runs.undo(job)
             raise NotPreparedError(str(error) or type(error).__name__) from error
-        finally:
-            job._resources = stated
-            if again:
-                job._params = None  # what is recorded of the job must not tell of its folder
         return {**values, "resources": resources}
 
     def _captured(self, job: Any, key: str, values: dict[str, Any]) -> list[Started]:

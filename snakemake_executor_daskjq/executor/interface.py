@@ -32,7 +32,7 @@ from ..signals import RunSignals
 from ..text import printable
 from .environment import AT_START
 from .job_arguments import JobArguments
-from .remaining_work import remaining_work
+from .remaining_work import look_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -200,7 +200,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._service = service
             self._signals.catch()
             service.start()
-            service.learn(remaining_work(self.workflow.dag))
+            service.learn(look_ahead(self.workflow.dag, self.warn))
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
@@ -324,6 +324,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             python="",
             env={**self._declared, **environment},
             warm_start=self._config.warm_start,
+            warm_up_s=self._config.warm_up_s,
             amounts=request.amounts,
             beyond=request.beyond,
             runtime_s=request.runtime_s,

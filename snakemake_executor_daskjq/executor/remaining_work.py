@@ -1,11 +1,29 @@
-"""What a run has before it, from Snakemake's DAG."""
+"""What a run has before it, from Snakemake's DAG, which is beyond its interface for executors."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..model.request import Outlook
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def look_ahead(dag: Any, warn: Callable[[str], None]) -> Outlook:
+    """What the run has before it; where this Snakemake's DAG can't be read, nothing is known, and `warn` is told so.
+
+    A run goes on without: pilots that have nothing to do then end a little later, for more work may come.
+    """
+    try:
+        return remaining_work(dag)
+    except Exception as error:  # of any kind: these are another program's insides
+        warn(
+            "what the workflow has before it can't be read from this Snakemake "
+            f"({type(error).__name__}: {error}); idle pilots are kept for --daskjq-idle-timeout."
+        )
+        return Outlook({}, {}, is_open_ended=True)
 
 
 def remaining_work(dag: Any) -> Outlook:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.request import TMPDIR
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 
 @dataclass(slots=True)
@@ -57,9 +57,12 @@ class LocalRuns:
 
     def __init__(self, workflow: Any) -> None:
         from snakemake.executors import local
+        from snakemake.jobs import Job
         from snakemake.resources import Resource  # older versions can't tell whether a tmpdir is the default
 
         assert Resource
+        for name in ("_params", "_resources"):  # what `other_resources` sets
+            getattr(Job, name)
         self._prepare = workflow.scheduler._local_executor.job_args_and_prepare
         # Older versions have a function.
         self._async_run = getattr(workflow, "async_run", None) or importlib.import_module("snakemake.common").async_run
@@ -113,6 +116,24 @@ class LocalRuns:
             functions = [value for value in rule.params if callable(value)]
             self._dependent[rule.name] = any(map(_reads_resources, functions))
         return self._dependent[rule.name]
+
+    @contextlib.contextmanager
+    def other_resources(self, job: Any, resources: Mapping[str, Any]) -> Iterator[None]:
+        """Have a job other resources for a while, and params that are worked out from them.
+
+        What is recorded of the job must not tell of these: afterwards all is as it was.
+        """
+        stated = job.resources
+        again = self.depends_on_resources(job.rule)
+        job._resources = type(stated)(fromdict=dict(resources))
+        if again:
+            job._params = None
+        try:
+            yield
+        finally:
+            job._resources = stated
+            if again:
+                job._params = None
 
     def capture(self, job: Any, values: Mapping[str, Any], started: Started) -> bool:
         """Have `started` tell of the process that the function of the job's rule starts; False where it starts none."""

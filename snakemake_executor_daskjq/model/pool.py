@@ -27,7 +27,6 @@ class Pool:
     min_pilots, max_pilots : how many are kept while the workflow has work for them, and how many may exist at a time.
     max_queued : how many may wait in the batch queue at a time; None for no limit of its own.
     cost_per_hour : what one pilot costs in an hour, in a unit of the user's own; None counts its cores (`price`).
-    preemptible : the batch system may take pilots back at any time.
     idle_timeout_s : how long a pilot may have nothing to do.
     rules : patterns (as of `fnmatch`) of the rules that may use the pool; none for all.
     labels : what a job's `daskjq_labels` must all name for it to use the pool.
@@ -49,7 +48,6 @@ class Pool:
     max_pilots: int = 10
     max_queued: int | None = None
     cost_per_hour: float | None = None
-    preemptible: bool = False
     idle_timeout_s: float = 60.0
     rules: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()

@@ -91,16 +91,17 @@ class Grant:
     Attributes
     ----------
     cpus : the CPUs that it is pinned to, by the kernel's numbers; none where it may use all.
-    gpus : the pilot's GPUs that it uses, by position.
     tmpdir : a folder of its own, removed at its end; "" for none.
     env : variables that tell the job so.
     """
 
     cpus: tuple[int, ...] = ()
-    gpus: tuple[int, ...] = ()
     tmpdir: str = ""
     env: dict[str, str] = field(default_factory=dict)
 
+
+WARM_UP_S = 300.0
+"""How long a rule host may take to be ready, where the user states nothing. Users report parses of two minutes."""
 
 TMPDIR = "/tmp/the-folder-of-this-daskjq-job"
 """Stands for a job's folder for temporary files until its pilot has made one (nothing in it has to be quoted)."""
@@ -160,6 +161,7 @@ class Launch:
     precommand : shell code that must succeed before (Snakemake's `--precommand`), or "".
     env : variables added to the pilot's own environment; may hold secrets, so it is never shown.
     warm_start : the fastest level that may be used.
+    warm_up_s : how long it may take to make ready for a level; the job then starts colder.
     colder_because : why that is not the one that the user allows; "" if it is.
     command : what to execute at the level `direct`, None where the job is a Snakemake of its own.
     amounts : what the request consumes.
@@ -179,6 +181,7 @@ class Launch:
     storage_prefix: str = ""
     env: dict[str, str] = field(default_factory=dict, repr=False)
     warm_start: WarmStart = WarmStart.OFF
+    warm_up_s: float = WARM_UP_S
     colder_because: str = ""
     command: Command | None = None
     amounts: Amounts = field(default_factory=dict)

@@ -16,7 +16,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ..model.outcome import PILOT_ENDS, End, Outcome
-from ..model.request import TMPDIR, Limits, WarmStart
+from ..model.request import TMPDIR, WARM_UP_S, Limits, WarmStart
 from . import log_tail, processes
 from .frames import HEADER, Frame, Scope, body_length, decode, encode
 from .watch import SNAKEMAKE_MB
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 
 SETTLE_S = 0.3
+
+KILLED_S = 5.0
+"""So long the end of a host is waited for; a killed one that hangs in a network file system ends when that answers."""
 
 RUNTIME_SLACK_S = 30.0
 """How far beyond its runtime a job may go before it is ended; Slurm looks about as often."""
@@ -66,13 +69,13 @@ class RuleHost:
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, opening: Frame | None = None) -> RuleHost:
+    async def start(cls, opening: Frame | None = None, limit_s: float = WARM_UP_S) -> RuleHost:
         """Start a host and wait for its READY: one that starts jobs cold, or one warmed up as `opening` says.
 
         Raises
         ------
-        HostRefusedError : where a warm host can't serve what `opening` asks for.
-        OSError : where the process can't be started or ends at once.
+        HostRefusedError : where a warm host can't serve what `opening` asks for, or is not warm after `limit_s`.
+        OSError : where the process can't be started or ends at once, or a cold host is not ready after `limit_s`.
         """
         module = "host" if opening is None else "warm"
         ours, theirs = socket.socketpair()
@@ -88,20 +91,24 @@ class RuleHost:
         try:
             if opening is not None:
                 writer.write(encode(opening))
-            frame = await _read(reader)
+            async with asyncio.timeout(limit_s):
+                frame = await _read(reader)
             if frame["op"] == "refused":
                 raise HostRefusedError(frame["why"], Scope(frame["scope"]))
             if frame["op"] == "crashed":
                 raise ConnectionError(frame["why"])
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            why = str(error) if type(error) is ConnectionError else f"exit status {process.wait()}"
-            process.wait()
-            raise OSError(f"the rule host ended at its start ({why})") from error
-        except BaseException:
-            # It has said no and ends, or it is still parsing and nobody waits for it any more.
+        except BaseException as error:
             writer.close()
+            if ended := isinstance(error, (asyncio.IncompleteReadError, ConnectionError)):
+                await _end(process)  # by itself: its status may be all that is known
+            # Else it has said no and ends, or it is still parsing and nobody waits for it any more.
             processes.kill_group(process.pid, signal.SIGKILL)  # also what the Snakefile has started
-            process.wait()
+            await _end(process)
+            if ended:
+                why = str(error) if type(error) is ConnectionError else f"exit status {process.returncode}"
+                raise OSError(f"the rule host ended at its start ({why})") from error
+            if isinstance(error, TimeoutError):
+                raise _too_slow(opening, limit_s) from None
             raise
         return cls(process, reader, writer)
 
@@ -176,7 +183,7 @@ class RuleHost:
             # The host is dead, or all but; no child may outlive it, and it gets no job while these are looked for.
             self._stopping = True
             self._process.kill()
-            self._process.wait()
+            await _end(self._process)
             await self._end_orphans()
         finally:
             # Also when the pilot ends meanwhile: at the end of its stream the host ends its jobs and itself.
@@ -194,6 +201,23 @@ class RuleHost:
                 processes.kill_group(pid, signal.SIGKILL)
                 processes.kill(pid, signal.SIGKILL)
             await asyncio.sleep(0.01)
+
+
+def _too_slow(opening: Frame | None, limit_s: float) -> HostRefusedError | OSError:
+    """What to say of a host that was not ready in time. It would not be the next time, either."""
+    within = f"within {limit_s:g} s (--daskjq-warm-up-timeout)"
+    if opening is None:
+        return OSError(f"the rule host was not ready {within}")
+    done = "the Snakefile was not parsed" if opening["level"] == WarmStart.WORKFLOW else "Snakemake was not imported"
+    return HostRefusedError(f"{done} {within}", Scope.CONTEXT)
+
+
+async def _end(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process that ends: not for ever, for it may hang in a file system."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILLED_S):
+            while process.poll() is None:  # noqa: ASYNC110 - the end of a process can't be awaited
+                await asyncio.sleep(0.005)
 
 
 async def _read(reader: asyncio.StreamReader) -> Frame:

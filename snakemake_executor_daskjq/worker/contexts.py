@@ -14,15 +14,14 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..model.outcome import PILOT_ENDS, End, Outcome
+from ..model.outcome import PILOT_ENDS
 from ..model.request import WarmStart
-from . import folders, processes
+from . import processes
 from .client import HostRefusedError, RuleHost
 from .frames import Scope
-from .grants import Grants
-from .lease import Lease
 
 if TYPE_CHECKING:
+    from ..model.outcome import Outcome
     from ..model.request import Launch
     from .frames import Frame
 
@@ -99,6 +98,7 @@ class Hosts:
         self._contexts: dict[ContextKey, Context] = {}
         self._retired: set[RuleHost] = set()
         self._starting: set[asyncio.Task[RuleHost]] = set()
+        self._lease_until = float("inf")
         self.stopped = False
 
     async def run(self, launch: Launch) -> Outcome:
@@ -142,9 +142,11 @@ class Hosts:
         if starting:
             await asyncio.wait(starting)
 
-    def renew_lease(self) -> None:
+    def renew_lease(self, until: float) -> None:
+        """Allow jobs to go on up to `until` (see `lease`), also those of hosts that start later."""
+        self._lease_until = until
         for host in self._all():
-            host.renew_lease(lease.ends_at)
+            host.renew_lease(until)
 
     def _all(self) -> list[RuleHost]:
         return [*self._retired, *(context.host for context in self._contexts.values() if context.host)]
@@ -160,8 +162,8 @@ class Hosts:
                 self._retire(context)
                 self._make_room()
                 try:
-                    context.host = await self._started(opening(launch, level))
-                    context.host.renew_lease(lease.ends_at)
+                    context.host = await self._started(launch, level)
+                    context.host.renew_lease(self._lease_until)
                     context.start_mb = processes.resident_mb(context.host.pid)
                 except HostRefusedError as refusal:
                     context.refuse(refusal)
@@ -178,8 +180,8 @@ class Hosts:
                 context.idle_timer.cancel()
             return context.host
 
-    async def _started(self, opening: Frame | None) -> RuleHost:
-        starting = asyncio.create_task(RuleHost.start(opening))
+    async def _started(self, launch: Launch, level: WarmStart) -> RuleHost:
+        starting = asyncio.create_task(RuleHost.start(opening(launch, level), launch.warm_up_s))
         self._starting.add(starting)
         try:
             host = await starting
@@ -264,45 +266,3 @@ def opening(launch: Launch, level: WarmStart) -> Frame | None:
         "env": launch.env,
         "tmpdirs": os.path.dirname(launch.grant.tmpdir),
     }
-
-
-_hosts = Hosts()
-
-grants = Grants()
-"""The pilot sets it to what it has."""
-
-lease = Lease(None)
-"""The pilot's; where there is none (a Dask worker that is no pilot of ours), jobs go on until they end."""
-
-
-def renew_lease() -> None:
-    """The scheduler has answered: this pilot's jobs may go on."""
-    lease.renew()
-    _hosts.renew_lease()
-
-
-async def run_job(launch: Launch) -> Outcome:
-    """The Dask task of a job: run it on this pilot and tell how it ended.
-
-    It is a coroutine, so it runs in the worker's event loop and holds no thread. It never raises for what a
-    job or its start does.
-    """
-    if lease.is_over():
-        # This process was stopped: the job may run elsewhere by now.
-        return Outcome(End.LOST, detail="its pilot was out of touch")
-    return await run_granted(launch, _hosts, grants)
-
-
-async def run_granted(launch: Launch, hosts: Hosts, grants: Grants) -> Outcome:
-    """Run a job on `hosts` with what `grants` set aside for it. Raises nothing for what a job or its start does."""
-    try:
-        async with grants.hold(launch.amounts) as grant, folders.own(launch, grant.tmpdir) as ready:
-            return await hosts.run(replace(ready, grant=grant))
-    except OSError as error:
-        return Outcome(End.LOST if hosts.stopped else End.NOT_STARTED, detail=str(error))
-
-
-async def stop_jobs(grace_s: float) -> int:
-    """End this pilot's jobs and hosts; returns the pilot's process id."""
-    await _hosts.stop(grace_s)
-    return os.getpid()

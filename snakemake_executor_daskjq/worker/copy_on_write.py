@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import logging
 import sys
 import sysconfig
 import types
 from typing import TYPE_CHECKING, Any
 
 from . import processes
+from .python_internals import forget_null_handlers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 LASTING = frozenset(
     (
@@ -68,18 +68,12 @@ def _hold_frames(frame: types.FrameType | None) -> None:
         frame = frame.f_back
 
 
-def _forget_null_handlers() -> None:
-    """`logging` visits every handler at a fork and at the end, also those that libraries have for nothing."""
-    handlers: list[Callable[[], logging.Handler | None]] = logging._handlerList  # type: ignore[attr-defined]
-    handlers[:] = [one for one in handlers if type(one()) is not logging.NullHandler]
-
-
 def prepare_to_fork() -> None:
     """No garbage to collect in children, nothing in buffers that they would repeat, and few pages to copy."""
     sys.stdout.flush()
     sys.stderr.flush()
     _hold_frames(sys._getframe())
-    _forget_null_handlers()
+    forget_null_handlers()
     gc.collect()
     if mark := _immortal_mark():
         _make_immortal(mark)

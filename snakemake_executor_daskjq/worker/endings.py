@@ -6,7 +6,6 @@ and files written as they go. A child takes the same steps, the last two for wha
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import io
@@ -15,7 +14,7 @@ import threading
 import types
 from typing import TYPE_CHECKING, Any
 
-from . import processes
+from . import processes, python_internals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, MutableMapping
@@ -35,8 +34,8 @@ def end_as_python_does(names: MutableMapping[str, Any], before: MutableMapping[s
     """
     steps: tuple[Callable[[], object], ...] = (
         _cancel_rate_limits,
-        threading._shutdown,  # type: ignore[attr-defined]
-        atexit._run_exitfuncs,
+        python_internals.join_threads,
+        python_internals.run_exit_functions,
         lambda: _forget(names, before),
         finalize,
     )

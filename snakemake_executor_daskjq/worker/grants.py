@@ -154,7 +154,7 @@ class Grants:
             tmpdir = self._scratch.create()
             # The batch system has told the pilot's cores in variables that a job would take for its own.
             cores = dict.fromkeys(self._core_variables, str(amounts.get("cores", 1)))
-            yield Grant(cpus, gpus, tmpdir, {"TMPDIR": tmpdir, **cores, **self._gpu_environment(gpus)})
+            yield Grant(cpus, tmpdir, {"TMPDIR": tmpdir, **cores, **self._gpu_environment(gpus)})
         finally:
             if tmpdir and not self._scratch.take_back(tmpdir):
                 asyncio.get_running_loop().run_in_executor(None, remove_tree, tmpdir)

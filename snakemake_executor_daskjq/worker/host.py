@@ -38,24 +38,21 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 from . import processes
 from .frames import Decoder, Frame, FrameError, encode
 from .lease import GRACE_S, uptime_s
+from .lingering import LOOK_S, Lingering
 from .readiness import make_ready
 from .scratch import remove_tree
+from .strays import end_all, strays_of
 from .watch import FIRST_SAMPLE_S, KILL_AFTER_S, Bounds, OomKills, next_interval_s, usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
+LONGEST_WAIT_S = 3600.0
+"""No longer is anything waited for at a time: the kernel takes no time-out of more than some weeks."""
+
 HANDLED = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that a host deals with in its own way."""
-
-LINGER_S = 1.0
-WRITE_S = 60.0
-LINGER_LOOK_S = 0.1
-"""How often it is looked whether products are there."""
-
-STRAYS_S = 2.0
-"""So long at most a host that ends goes on killing what jobs have left behind."""
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -75,29 +72,6 @@ class Child:
     records: BinaryIO | None = None  # where a benchmark writes
     products: Sequence[str] | None = None  # of a direct start
     latency_wait_s: float = 0.0
-
-
-@dataclass(slots=True)
-class Lingering:
-    """A direct start whose command has ended, but not all that it started: `tee` in `> >(tee log)`, say.
-
-    A job that is a Snakemake of its own ends a moment later than its command, and later still where an output is not
-    there yet. So does this one: as soon as all has ended; after `LINGER_S` if its products are there; after its
-    latency wait, or `WRITE_S` where one of them is still being written.
-    """
-
-    frame: Frame
-    products: Sequence[str]
-    due: float  # monotonic
-    latest: float
-    latest_writer: float
-
-    def is_over(self, now: float, strays: Sequence[int]) -> bool:
-        if now < self.due:
-            return False
-        if processes.write_to(strays, self.products):
-            return now >= self.latest_writer
-        return now >= self.latest or all(map(os.path.lexists, self.products))
 
 
 class Host:
@@ -128,10 +102,10 @@ class Host:
             due = [at for at in (self._deadline, self._sample_at) if at is not None]
             waits = [at - time.monotonic() for at in due]
             if self._lingering:
-                waits.append(LINGER_LOOK_S)
+                waits.append(LOOK_S)
             if self._deadline is None and self._lease_until < float("inf"):
                 waits.append(self._lease_until - uptime_s())
-            timeout = max(0.0, min(waits)) if waits else None
+            timeout = min(max(0.0, min(waits)), LONGEST_WAIT_S) if waits else None
             ready = {key.fileobj for key, _ in selector.select(timeout)}
             if self._lease_is_over():  # this process may have been stopped, and renewals be waiting
                 ready |= {key.fileobj for key, _ in selector.select(0)}
@@ -153,7 +127,7 @@ class Host:
             if self._deadline is not None and time.monotonic() >= self._deadline:
                 self._signal_all(signal.SIGKILL)
                 self._deadline = time.monotonic() + 1.0  # until the kernel has delivered them
-        self._end_strays()
+        end_all(self._strays)
         if pilot_is_gone and self._tmpdirs:
             remove_tree(self._tmpdirs)  # a pilot that stops its hosts does so itself
         signal.set_wakeup_fd(-1)
@@ -261,15 +235,8 @@ class Host:
                     **_benchmark(child),
                 }
                 if lingers:
-                    now = time.monotonic()
                     wait_s = child.latency_wait_s if status == 0 else 0.0
-                    self._lingering[child.job] = Lingering(
-                        ended,
-                        child.products or (),
-                        due=now + LINGER_S,
-                        latest=now + max(LINGER_S, wait_s),
-                        latest_writer=now + max(WRITE_S, wait_s),
-                    )
+                    self._lingering[child.job] = Lingering.since(time.monotonic(), ended, child.products or (), wait_s)
                 else:
                     self._send_ended(ended)
         self._signal_strays(signal.SIGKILL, of_running_jobs=False)
@@ -333,34 +300,8 @@ class Host:
                 for pid in pids:
                     processes.kill(pid, signum)
 
-    def _end_strays(self) -> None:
-        """End all that is left when the host ends, also what comes to it only now.
-
-        A direct start's child may end before those below it: what a process has started that is killed at this moment
-        becomes the host's child a moment later, and nobody looks for it once the host is gone.
-        """
-        until = time.monotonic() + STRAYS_S
-        while left := [pid for pids in self._strays().values() for pid in pids]:
-            for pid in left:
-                processes.kill(pid, signal.SIGKILL)
-            for pid in left:
-                processes.reaped(pid)
-            if time.monotonic() >= until:
-                break
-            time.sleep(0.005)
-
     def _strays(self) -> dict[str | None, list[int]]:
-        """By job, the processes that lost their parent: they are the host's children now.
-
-        One in its job's session is known by that, one that left it by the environment that it was started with.
-        """
-        strays: dict[str | None, list[int]] = {}
-        for pid in processes.children_of(os.getpid()):
-            if pid not in self._children:
-                session = self._children.get(processes.session_of(pid) or 0)
-                job = session.job if session else processes.environment_value(pid, processes.JOB_VARIABLE)
-                strays.setdefault(job, []).append(pid)
-        return strays
+        return strays_of(self._children)
 
     def send(self, **frame: Any) -> None:
         # A pilot that is gone is noticed by _read; what it can't be told any more is lost with it.

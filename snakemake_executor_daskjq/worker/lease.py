@@ -1,9 +1,10 @@
 """How long jobs may go on after the last word from the scheduler.
 
-A pilot that Snakemake has lost must not go on with jobs that are started again elsewhere. So the pilot renews a
-lease with each heartbeat that the scheduler answers, and passes it on to its rule hosts; whoever's lease runs out
-ends its jobs and then itself, even when the other one is stopped or dead. The scheduler gives a pilot up later
-than that (`cluster.fleet`), so whatever a lost pilot ran has ended when it is.
+A pilot that Snakemake has lost must not go on with jobs that are started again elsewhere. So the pilot asks the
+scheduler again and again to renew its lease, and passes what it is granted on to its rule hosts; whoever's lease runs
+out ends its jobs and then itself, even when the other one is stopped or dead. A lease counts from the moment at which
+the pilot has asked, and the scheduler notes a sign of life when it answers, which is later. It gives a pilot up only
+when it has heard nothing for longer than a lease (`cluster.fleet`), so whatever a lost pilot ran has ended when it is.
 
 Times are those of CLOCK_BOOTTIME: it is the same in all processes of a machine, and goes on while that sleeps.
 """
@@ -15,6 +16,9 @@ from dataclasses import dataclass, field
 
 GRACE_S = 2.0
 """Between TERM and KILL for jobs whose result nobody waits for."""
+
+OPERATION = "daskjq_renew_lease"
+"""What a pilot asks its scheduler to do. The answer is true where the scheduler still counts on the pilot."""
 
 
 def uptime_s() -> float:

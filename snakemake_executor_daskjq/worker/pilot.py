@@ -25,9 +25,11 @@ from distributed import Worker
 from distributed.security import Security
 
 from ..batch import granted
-from . import contexts, processes
+from . import dask_internals, processes
 from .grants import Grants
-from .lease import GRACE_S, Lease, uptime_s
+from .jobs import PilotJobs
+from .lease import GRACE_S, OPERATION, Lease, uptime_s
+from .renewals import keep_renewing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,16 +91,15 @@ def worker_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 class PilotWorker(Worker):  # type: ignore[misc]
-    """A Dask worker that renews the pilot's lease with each heartbeat that the scheduler has answered."""
+    """A Dask worker with what its pilot runs jobs with."""
 
-    scheduler_delay: float
+    def __init__(self, jobs: PilotJobs, **options: Any) -> None:
+        super().__init__(**options)
+        self.jobs = jobs
 
-    async def heartbeat(self) -> None:
-        # The answer to a heartbeat sets it anew; nothing else tells of one. The value has to stay: tasks use it.
-        before = self.scheduler_delay = self.scheduler_delay + 0.0
-        await super().heartbeat()
-        if self.scheduler_delay is not before:
-            contexts.renew_lease()
+    async def renewed(self) -> bool:
+        """Ask the scheduler for a renewal of the lease; False where it does not know this pilot (any more)."""
+        return bool(await dask_internals.ask_scheduler(self, OPERATION))
 
     async def get_metrics(self) -> dict[str, Any]:
         """Dask's, the host's name as the batch system calls it, and the cores that it granted (None if not said)."""
@@ -113,35 +114,38 @@ async def serve(options: dict[str, Any], lease_s: float | None) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, told.set)
     amounts = {name: int(amount) for name, amount in options["resources"].items()}
-    contexts.grants = Grants.of_this_process(amounts, options["local_directory"])
+    grants = Grants.of_this_process(amounts, options["local_directory"])
     try:
         # Dask's own files go with the pilot's: by itself it leaves a folder behind.
-        await _serve({**options, "local_directory": contexts.grants.own_folder()}, lease_s, told)
+        await _serve(PilotJobs(grants), {**options, "local_directory": grants.own_folder()}, lease_s, told)
     finally:
-        contexts.grants.close()
+        grants.close()
 
 
-async def _serve(options: dict[str, Any], lease_s: float | None, told: asyncio.Event) -> None:
+async def _serve(jobs: PilotJobs, options: dict[str, Any], lease_s: float | None, told: asyncio.Event) -> None:
     processes.become_subreaper()  # for what a rule host that dies leaves behind
-    worker = await _connect(options)
-    contexts.lease = Lease(lease_s)
-    ends = [asyncio.create_task(end) for end in (worker.finished(), told.wait(), _lease_over())]
+    worker = await _connect(jobs, options)
+    dask_internals.check(worker)
+    jobs.begin_lease(lease_s)
+    ends = [asyncio.create_task(end) for end in (worker.finished(), told.wait(), _over(jobs.lease))]
+    if lease_s is not None:
+        ends.append(asyncio.create_task(keep_renewing(lease_s, worker.renewed, jobs.renew_lease)))
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     _exit_in(TERM_GRACE_S + EXIT_S)
     logger.info("Ending: %s", "told to" if told.is_set() else "the scheduler is gone")
-    await contexts.stop_jobs(TERM_GRACE_S if told.is_set() else GRACE_S)
+    await jobs.hosts.stop(TERM_GRACE_S if told.is_set() else GRACE_S)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(worker.close(reason="pilot-ends", executor_wait=False), EXIT_S / 2)
 
 
-async def _connect(options: dict[str, Any]) -> PilotWorker:
+async def _connect(jobs: PilotJobs, options: dict[str, Any]) -> PilotWorker:
     """Start the worker. Raises TimeoutError if it can't reach its scheduler, at once where nothing listens there.
 
     The scheduler listened before the pilot was submitted; so its run is over, and this batch job has come too late.
     """
 
     async def start() -> PilotWorker:
-        worker: PilotWorker = await PilotWorker(**options)
+        worker: PilotWorker = await PilotWorker(jobs, **options)
         return worker
 
     tasks = starting, refused = (
@@ -168,9 +172,9 @@ async def _until_refused(address: str) -> None:
         writer.close()
 
 
-async def _lease_over() -> None:
-    while not contexts.lease.is_over():  # noqa: ASYNC110 - time is what it waits for
-        await asyncio.sleep(min(contexts.lease.ends_at - uptime_s(), 3600.0))
+async def _over(lease: Lease) -> None:
+    while not lease.is_over():  # noqa: ASYNC110 - time is what it waits for
+        await asyncio.sleep(min(lease.ends_at - uptime_s(), 3600.0))
 
 
 def _exit_in(seconds: float) -> None:
@@ -187,6 +191,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         asyncio.run(serve(worker_options(arguments), arguments.lease))
     except TimeoutError:
         print("daskjq: the pilot could not reach its scheduler in time", file=sys.stderr)
+        status = 1
+    except dask_internals.UnexpectedDaskError as error:
+        print(f"daskjq: {error}", file=sys.stderr)
         status = 1
     with contextlib.suppress(OSError):
         sys.stderr.flush()

@@ -113,6 +113,6 @@ def _signals() -> set[signal.Signals]:
 def _random_numbers() -> list[Any]:
     states: list[Any] = [random.getstate()]
     if mtrand := sys.modules.get("numpy.random.mtrand"):
-        name, keys, *rest = mtrand._rand.get_state()
+        name, keys, *rest = mtrand.get_state()
         states.append((name, keys.tobytes(), *rest))
     return states

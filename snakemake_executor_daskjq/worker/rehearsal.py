@@ -19,6 +19,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from .copy_on_write import gather_code
+from .python_internals import forget_ended_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -120,11 +121,3 @@ def _put_back() -> Iterator[None]:
             os.dup2(stream, fd)
             os.close(stream)
         os.close(null)
-
-
-def forget_ended_threads() -> None:
-    """Python gives new locks to every thread object that it knows after a fork, ended ones included."""
-    known = threading._dangling  # type: ignore[attr-defined]
-    for thread in list(known):
-        if not thread.is_alive():
-            known.discard(thread)

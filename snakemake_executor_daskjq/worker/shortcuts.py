@@ -6,7 +6,7 @@ too, and left out where this Snakemake or this Python is not as they expect: job
 
 from __future__ import annotations
 
-import asyncio.runners
+import asyncio
 import contextlib
 import importlib
 import signal
@@ -15,30 +15,18 @@ from collections import deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
+from . import python_internals
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-_signal: Any = importlib.import_module("_signal")  # what `signal` is made of
 
 
 def take() -> None:
     """Take all that hold for the whole process."""
-    for shortcut in (_set_signals_directly, _remember_parameters, _format_command_once, _run_only_jobs_directly):
+    python_internals.have_asyncio_set_signals_directly()
+    for shortcut in (_remember_parameters, _format_command_once, _run_only_jobs_directly):
         with contextlib.suppress(ImportError, AttributeError):  # other versions
             shortcut()
-
-
-def _set_signals_directly() -> None:
-    """Have `asyncio` set the handler of each coroutine that Snakemake runs without looking for names of signals."""
-    direct = types.ModuleType("signal")
-    vars(direct).update(vars(signal))
-    vars(direct).update(signal=_signal.signal, getsignal=_signal.getsignal)
-    asyncio.runners.signal = direct  # type: ignore[attr-defined]
-
-
-def set_handler(signum: signal.Signals, handler: Any) -> None:
-    """As `signal.signal`, which takes long to find that the handler so far has no name where that is a function."""
-    _signal.signal(signum, int(handler) if isinstance(handler, signal.Handlers) else handler)
 
 
 def _remember_parameters() -> None:
@@ -181,7 +169,10 @@ def share_loops(workflow: Any) -> None:
 
     def async_run(coroutine: Any) -> Any:
         # In a loop that runs, Snakemake's own finds fault, as its callers expect.
-        nested = asyncio.events._get_running_loop() is not None
-        return (run_anew if nested else run_in_own)(coroutine)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return run_in_own(coroutine)
+        return run_anew(coroutine)
 
     snakemake.iocontainers.async_run = async_run

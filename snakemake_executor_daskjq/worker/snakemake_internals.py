@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from . import rehearsal, shortcuts
+from . import python_internals, rehearsal, shortcuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -252,12 +252,9 @@ class ParsedWorkflow:
     @property
     def descriptors(self) -> set[int]:
         """The files that Snakemake has opened for event loops, which a child replaces (`go_on`)."""
-        found = set()
+        found: set[int] = set()
         for runner in getattr(self._workflow, "_async_runners", {}).values():
-            loop = getattr(runner, "_loop", None)
-            for one in (getattr(loop, name, None) for name in ("_selector", "_ssock", "_csock")):
-                with contextlib.suppress(AttributeError, ValueError, OSError):
-                    found.add(one.fileno())  # type: ignore[union-attr]
+            found |= python_internals.descriptors_of(getattr(runner, "_loop", None))
         return found
 
     def state(self) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, Any]]:

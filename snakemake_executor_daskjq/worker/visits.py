@@ -11,13 +11,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from distributed import get_worker
+
 from ..model.outcome import End, Outcome
-from . import contexts
+from .contexts import Hosts
+from .dask_internals import running_tasks
 from .grants import Grants
+from .jobs import run_granted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ..model.request import Amounts, Launch
 
 GRACE_S = 5.0
@@ -27,70 +29,91 @@ KEY = "daskjq-"
 
 @dataclass(slots=True)
 class Visit:
-    hosts: contexts.Hosts = field(default_factory=contexts.Hosts)
+    hosts: Hosts = field(default_factory=Hosts)
     grants: Grants = field(default_factory=Grants)
     jobs: dict[asyncio.Task[Outcome], Amounts] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
 
 
-_visits: dict[str, Visit] = {}
-_ending: set[asyncio.Task[None]] = set()
+class Visits:
+    """All visits to one Dask worker. It hangs on the worker (`Visits.of`)."""
+
+    def __init__(self) -> None:
+        self._visits: dict[str, Visit] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def of(cls, worker: Any) -> Visits:
+        """Those to a worker, which knows nothing of guests by itself."""
+        if not hasattr(worker, "daskjq_visits"):
+            worker.daskjq_visits = cls()
+        visits: Visits = worker.daskjq_visits
+        return visits
+
+    def renew(self, run: str, lease_s: float) -> None:
+        """Begin or go on with a run's visit, for `lease_s` from now on."""
+        visit = self._visits.setdefault(run, Visit())
+        if visit.timer is not None:
+            visit.timer.cancel()
+        visit.timer = asyncio.get_running_loop().call_later(lease_s, self._expire, run)
+
+    def used_by_others(self, run: str) -> dict[str, int]:
+        """The amounts that jobs of other guests hold."""
+        others: Counter[str] = Counter()
+        for name, other in self._visits.items():
+            if name != run:
+                for amounts in other.jobs.values():
+                    others.update(amounts)
+        return dict(others)
+
+    async def run(self, launch: Launch, run: str) -> Outcome:
+        visit = self._visits.get(run)
+        if visit is None:
+            return Outcome(End.LOST, detail="its run was out of touch with the worker")
+        job = asyncio.create_task(run_granted(launch, visit.hosts, visit.grants))
+        visit.jobs[job] = launch.amounts
+        job.add_done_callback(visit.jobs.pop)
+        await asyncio.wait([job])  # Dask may cancel this coroutine, and thinks then that the job has ended; it has not
+        return Outcome(End.LOST, detail="its run has ended") if job.cancelled() else job.result()
+
+    async def end(self, run: str, grace_s: float) -> None:
+        visit = self._visits.pop(run, None)
+        if visit is not None:
+            if visit.timer is not None:
+                visit.timer.cancel()
+            await visit.hosts.stop(grace_s)
+            await asyncio.gather(*visit.jobs, return_exceptions=True)
+            visit.grants.close()
+
+    def _expire(self, run: str) -> None:
+        task = asyncio.get_running_loop().create_task(self.end(run, GRACE_S))
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
 
 
-async def renew(run: str, lease_s: float, dask_worker: Any = None) -> tuple[dict[str, int], dict[str, float]]:
+# -- what a guest calls on a worker; Dask puts `dask_worker` in ------------------------------------------------
+
+
+async def renew(run: str, lease_s: float, dask_worker: Any) -> tuple[dict[str, int], dict[str, float]]:
     """Begin or go on with a run's visit, for `lease_s` from now on.
 
-    Returns what others use of this worker (`dask_worker`, which Dask puts in) at the moment: the amounts that jobs
-    of other guests hold, and the resources of all other tasks that run, each of which takes a thread as well.
+    Returns what others use of this worker at the moment: the amounts that jobs of other guests hold, and the
+    resources of all other tasks that run, each of which takes a thread as well (`threads` is how many these are).
     """
-    visit = _visits.setdefault(run, Visit())
-    if visit.timer is not None:
-        visit.timer.cancel()
-    visit.timer = asyncio.get_running_loop().call_later(lease_s, _expire, run)
-    others: Counter[str] = Counter()
-    for name, other in _visits.items():
-        if name != run:
-            for amounts in other.jobs.values():
-                others.update(amounts)
-    return dict(others), _used_by_tasks(dask_worker)
-
-
-def _used_by_tasks(dask_worker: Any) -> dict[str, float]:
-    """What running tasks that are no guests' jobs use; `threads` is how many these are."""
-    if dask_worker is None:
-        return {}
-    tasks = [task for task in dask_worker.state.executing if not str(task.key).startswith(KEY)]
-    used: Counter[str] = Counter(threads=len(tasks))
-    for task in tasks:
-        resources: Mapping[str, float] = task.resource_restrictions or {}
+    visits = Visits.of(dask_worker)
+    visits.renew(run, lease_s)
+    others = [resources for key, resources in running_tasks(dask_worker) if not key.startswith(KEY)]
+    used: Counter[str] = Counter(threads=len(others))
+    for resources in others:
         used.update(resources)
-    return dict(used)
+    return visits.used_by_others(run), dict(used)
 
 
 async def run_job(launch: Launch, run: str) -> Outcome:
     """The Dask task of a guest's job."""
-    visit = _visits.get(run)
-    if visit is None:
-        return Outcome(End.LOST, detail="its run was out of touch with the worker")
-    job = asyncio.create_task(contexts.run_granted(launch, visit.hosts, visit.grants))
-    visit.jobs[job] = launch.amounts
-    job.add_done_callback(visit.jobs.pop)
-    await asyncio.wait([job])  # Dask may cancel this coroutine, and thinks then that the job has ended; it has not
-    return Outcome(End.LOST, detail="its run has ended") if job.cancelled() else job.result()
+    return await Visits.of(get_worker()).run(launch, run)
 
 
-async def end(run: str, grace_s: float) -> None:
+async def end(run: str, grace_s: float, dask_worker: Any) -> None:
     """End a run's jobs (TERM, KILL after `grace_s`), and its visit."""
-    visit = _visits.pop(run, None)
-    if visit is not None:
-        if visit.timer is not None:
-            visit.timer.cancel()
-        await visit.hosts.stop(grace_s)
-        await asyncio.gather(*visit.jobs, return_exceptions=True)
-        visit.grants.close()
-
-
-def _expire(run: str) -> None:
-    task = asyncio.get_running_loop().create_task(end(run, GRACE_S))
-    _ending.add(task)
-    task.add_done_callback(_ending.discard)
+    await Visits.of(dask_worker).end(run, grace_s)

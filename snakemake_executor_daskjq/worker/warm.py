@@ -20,14 +20,13 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import processes
+from . import processes, python_internals
 from .copy_on_write import prepare_to_fork
 from .endings import end_as_python_does
 from .frames import HEADER, Frame, Scope, body_length, decode, encode
 from .host import HANDLED, Host, crash, enter_job, not_started
 from .parse import Parse
 from .scratch import remove_tree
-from .shortcuts import set_handler
 from .snakemake_internals import (
     ParsedWorkflow,
     Snakemake,
@@ -90,7 +89,7 @@ class WarmHost(Host):
             for fd in self._descriptors():  # nothing execs here, so nothing else would close them
                 os.close(fd)
             for signum, handler in self._jobs_handlers.items():
-                set_handler(signum, handler)
+                python_internals.set_handler(signum, handler)
             enter_job(frame)
             os.environ.update(frame["env"], **{processes.JOB_VARIABLE: frame["id"]})
             tempfile.tempdir = os.environ.get("TMPDIR")  # the host has found its own already
@@ -128,6 +127,8 @@ def serve(sock: socket.socket) -> None:
     opening = _first_frame(sock)
     watch = PilotWatch(opening["tmpdirs"])
     os.environ.update(opening["env"])
+    if lacking := python_internals.missing():
+        refuse(sock, f"this Python is not as expected: no {lacking}", Scope.CONTEXT)
     try:
         snakemake = Snakemake()
         snakemake.rehearse(opening["tmpdirs"])

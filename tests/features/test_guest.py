@@ -180,6 +180,36 @@ def test_jobs_take_what_others_leave(workflow: Workflow) -> None:
         assert [pool["others"] for pool in started["pools"].values()] == [{"gpu": 2}]
 
 
+@pytest.mark.parametrize("gpus", [0, 0.5])
+def test_workers_with_no_gpu_or_a_part_of_one_run_what_fits_them(workflow: Workflow, gpus: float) -> None:
+    workflow.write("""
+        rule all:
+            input: "plain", *(["half"] if config["half"] else [])
+        rule plain:
+            output: "plain"
+            shell: "touch {output}"
+        rule half:
+            output: "half"
+            resources: gpu="0.5"
+            shell: "touch {output}"
+        rule whole:
+            output: "whole"
+            resources: gpu=1
+            shell: "touch {output}"
+    """)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, resources={"GPU": gpus}, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
+        options = ("--jobs", "9", "--daskjq-scheduler", cluster.scheduler_address, "--config", f"half={int(gpus > 0)}")
+        assert workflow.run(*options, timeout=60) == 0, workflow.output[-3000:]
+        (started,) = workflow.journal("run_started")
+        assert [pool["others"] for pool in started["pools"].values()] == [
+            {"gpu": 0} if not gpus else {"gpu_percent": 50}
+        ]
+        assert workflow.run("whole", *options, timeout=60) == 1
+        assert f"Rule whole asks for gpu=1, but the largest pilot offers {gpus:g}" in workflow.output
+
+
 @feature("--daskjq-scheduler: kill -9 of Snakemake")
 def test_a_killed_run_leaves_no_job_on_anothers_workers(workflow: Workflow, somebody: Any) -> None:
     before = pids(somebody)

@@ -40,6 +40,12 @@ CHANGED = """
             "this Snakemake is not as expected: no _prepare_dag",
             id="found at the start",
         ),
+        pytest.param(
+            "import atexit; del atexit._run_exitfuncs",
+            "off",
+            "this Python is not as expected: no atexit._run_exitfuncs",
+            id="of Python",
+        ),
     ],
 )
 def test_a_changed_internal_makes_jobs_start_colder(workflow: Workflow, change: str, level: str, reason: str) -> None:

@@ -11,14 +11,14 @@ TOLD = """
     import json, sys
     if "daskjq" in sys.orig_argv:
         import snakemake.api
-        from snakemake_executor_daskjq.executor import interface
-        remaining_work = interface.remaining_work
+        from snakemake_executor_daskjq.executor import remaining_work as module
+        remaining_work = module.remaining_work
         def told(dag):
             found = remaining_work(dag)
             follows = {rule: sorted(after) for rule, after in found.follows.items()}
             json.dump({"jobs": found.jobs, "follows": follows}, open("outlook.json", "w"))
             return found
-        interface.remaining_work = told
+        module.remaining_work = told
 """
 GROUPS = """
     localrules: all, both

@@ -16,8 +16,9 @@ import pytest
 from snakemake_executor_daskjq.model.outcome import PILOT_ENDS, End, Outcome
 from snakemake_executor_daskjq.model.request import Launch, WarmStart
 from snakemake_executor_daskjq.worker import contexts, processes
-from snakemake_executor_daskjq.worker.contexts import Hosts, run_granted
+from snakemake_executor_daskjq.worker.contexts import Hosts
 from snakemake_executor_daskjq.worker.grants import Grants
+from snakemake_executor_daskjq.worker.jobs import run_granted
 
 from ..awaiting import appears, gone, until
 
@@ -237,3 +238,34 @@ def test_a_parse_that_is_out_of_date_now_and_then_is_repeated(tmp_path: Path, mo
 
     assert asyncio.run(asyncio.wait_for(body(2), 90)) == [WarmStart.WORKFLOW] * 8
     assert asyncio.run(asyncio.wait_for(body(1), 90)) == [WarmStart.WORKFLOW] * 2 + [WarmStart.IMPORT] * 6
+
+
+HANGS = """
+import os
+if os.getppid() == int(open("pilot").read()):  # in the fork server itself; a job is a child of that
+    open("lock").read()  # as a lock that somebody holds, or a network file system that does not answer
+"""
+
+
+def test_a_parse_that_hangs_is_given_up_and_jobs_start_colder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    (tmp_path / "pilot").write_text(str(os.getpid()))
+    (tmp_path / "Snakefile").write_text(HANGS + textwrap.dedent(SNAKEFILE))
+    before = set(processes.children_of(os.getpid()))
+
+    async def body() -> list[Outcome]:
+        hosts = Hosts()
+        jobs = [replace(launch(tmp_path, str(i)), warm_up_s=15.0) for i in range(3)]
+        outcomes = await asyncio.gather(*(hosts.run(job) for job in jobs[:2]))
+        outcomes.append(await hosts.run(jobs[2]))  # nobody waits for a second time
+        assert len(set(processes.children_of(os.getpid())) - before) == 1  # the hanging one has gone
+        await hosts.stop(0.2)
+        return outcomes
+
+    began = time.monotonic()
+    outcomes = asyncio.run(asyncio.wait_for(body(), 90))
+    assert time.monotonic() - began >= 15
+    assert {(outcome.end, outcome.warm_start) for outcome in outcomes} == {(End.SUCCEEDED, WarmStart.IMPORT)}
+    assert {outcome.colder_because for outcome in outcomes} == {
+        "the Snakefile was not parsed within 15 s (--daskjq-warm-up-timeout)"
+    }

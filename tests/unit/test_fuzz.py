@@ -68,6 +68,7 @@ frames = st.builds(
 @example([HEADER.pack(2) + b"{}"])
 @example([encode({"op": "start"})])
 @example([encode({"op": "stop", "grace_s": float("nan")})])
+@example([encode({"op": "lease", "until": 1e300})])
 def test_a_live_host_ends_in_order_whatever_it_is_sent(pieces: list[bytes]) -> None:
     ours, theirs = socket.socketpair()
     with ours:

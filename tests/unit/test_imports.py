@@ -114,6 +114,16 @@ def test_discovery_imports_nothing_heavy() -> None:
     assert loaded == "[]"
 
 
+@pytest.mark.parametrize("module", ["host", "warm"])
+def test_rule_hosts_import_no_dask(module: str) -> None:
+    """They are forked for each job, and start in the time that a job waits for them."""
+    loaded = python(
+        f"import sys, {OURS}.worker.{module}\n"
+        f"print(sorted({HEAVY!r} & {{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    assert loaded == "[]"
+
+
 def test_discovery_costs_less_than_15_ms_of_cpu(tmp_path: Path) -> None:
     # Snakemake has imported the interface packages itself by then, and Python has cached the bytecode of an
     # installed package. Other load on the machine only adds: once is enough.

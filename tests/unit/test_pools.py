@@ -40,7 +40,6 @@ pools:
     constraint: a100&ib
     nodes: 2
     cost_per_hour: 1.5
-    preemptible: yes
     labels: paid
     scratch_folder: /scratch
     config_name: ours
@@ -79,7 +78,6 @@ def test_a_file_with_every_key(tmp_path: Path) -> None:
             others={"licenses": 3, "gpu": 2, "disk_mb": 1000000},
             nodes=2,
             cost_per_hour=1.5,
-            preemptible=True,
             labels=("paid",),
             queue="gpu",
             constraint="a100&ib",
@@ -141,6 +139,10 @@ def test_a_profile_may_carry_its_pools(tmp_path: Path) -> None:
         (
             "pools:\n  a:\n    system: slurm\n    kores: 4\n",
             "line 4, pools.a.kores: found '4', allowed is one of the keys",
+        ),
+        (
+            "pools:\n  a:\n    system: slurm\n    preemptible: yes\n",  # documented once, and never of any effect
+            "line 4, pools.a.preemptible: found 'yes', allowed is one of the keys system, cores,",
         ),
         (
             "pools:\n  a:\n    system: local\n    queue: x\n",

@@ -114,7 +114,12 @@ def refused(option: str, text: str) -> bool:
 
 
 @given(
-    st.sampled_from(["system", "memory", "walltime", "queue", "account", "idle_timeout", "dashboard_address"]),
+    st.sampled_from(
+        [
+            *("system", "memory", "walltime", "queue", "account", "idle_timeout", "dashboard_address"),
+            *("lease", "warm_up_timeout"),
+        ]
+    ),
     st.text(),
 )
 @example("memory", "²")
@@ -124,7 +129,17 @@ def test_any_text_in_any_option_is_a_config_or_a_clear_error(option: str, text: 
     assert refused(option, text) in (True, False)
 
 
-@given(st.sampled_from(["memory", "walltime", "idle_timeout"]), st.text("abcxyz;|&", min_size=1))
+@pytest.mark.parametrize(("option", "least"), [("lease", "10s"), ("warm_up_timeout", "5s")])
+def test_times_that_are_too_short_are_refused(option: str, least: str) -> None:
+    with pytest.raises(SettingError, match=rf"--daskjq-{option.replace('_', '-')}: found '4s', .* at least {least}"):
+        configure(ExecutorSettings(**{option: "4s"}))
+    configure(ExecutorSettings(**{option: least}))
+
+
+@given(
+    st.sampled_from(["memory", "walltime", "idle_timeout", "lease", "warm_up_timeout"]),
+    st.text("abcxyz;|&", min_size=1),
+)
 def test_words_are_no_sizes_and_no_times(option: str, text: str) -> None:
     assert refused(option, text)
 

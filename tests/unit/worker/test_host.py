@@ -17,7 +17,7 @@ import pytest
 
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Grant, Launch, Limits, WarmStart
-from snakemake_executor_daskjq.worker import client
+from snakemake_executor_daskjq.worker import client, processes
 from snakemake_executor_daskjq.worker.client import RuleHost, _outcome
 from snakemake_executor_daskjq.worker.contexts import Hosts
 
@@ -341,3 +341,18 @@ def test_a_job_whose_log_cannot_be_opened_was_not_started_and_says_why(tmp_path:
     outcome = run(replace(shell(tmp_path, "true"), log_path=str(tmp_path / "removed" / "job.log")))
     assert outcome.end is End.NOT_STARTED
     assert outcome.detail.startswith("its log can't be written: [Errno 2]")
+
+
+@pytest.mark.parametrize(
+    ("opening", "words"),
+    [
+        (None, "the rule host was not ready within 0.01 s (--daskjq-warm-up-timeout)"),
+        ({"op": "open", "level": WarmStart.IMPORT}, "Snakemake was not imported within 0.01 s"),
+        ({"op": "open", "level": WarmStart.WORKFLOW}, "the Snakefile was not parsed within 0.01 s"),
+    ],
+)
+def test_a_host_that_is_not_ready_in_time_is_ended_and_told(opening: dict[str, str] | None, words: str) -> None:
+    before = processes.children_of(os.getpid())
+    with pytest.raises(OSError if opening is None else client.HostRefusedError, match=re.escape(words)):
+        asyncio.run(RuleHost.start(opening, 0.01))
+    assert processes.children_of(os.getpid()) == before
