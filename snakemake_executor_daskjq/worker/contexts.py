@@ -18,13 +18,13 @@ from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.request import WarmStart
 from . import folders, processes
 from .client import HostRefusedError, RuleHost
-from .frames import Scope
 from .grants import Grants
 from .lease import Lease
+from .scope import Scope
 
 if TYPE_CHECKING:
+    from ..frames import Frame
     from ..model.request import Launch
-    from .frames import Frame
 
 ContextKey: TypeAlias = tuple[object, ...]
 
