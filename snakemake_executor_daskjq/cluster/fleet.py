@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..journal import RunFolder
+    from ..model.job_spec import JobSpec
     from ..model.pool import Pool
-    from ..model.request import Amounts, Launch
+    from ..model.request import Amounts
     from ..settings import Config
 
 STOP_S = 30.0
@@ -174,15 +175,15 @@ class Fleet:
         """
         await asyncio.shield(self._cluster._correct_state())
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
+    async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
         gone = self._watch.gone.get(address)
         if gone is None:
             return Outcome(End.LOST, detail="its pilot was gone already")
         future = self._client.submit(
             run_job,
-            launch,
-            key=f"{launch.key}#{next(self._serial)}",  # Dask may still know the key of an earlier try
+            spec.text,
+            key=f"{spec.key}#{next(self._serial)}",  # Dask may still know the key of an earlier try
             workers=[address],
             allow_other_workers=False,
             resources=amounts,

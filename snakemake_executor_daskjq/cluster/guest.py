@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ..journal import RunFolder
-    from ..model.request import Amounts, Launch
+    from ..model.job_spec import JobSpec
+    from ..model.request import Amounts
 
 SYSTEM = "dask"
 LOOK_S = 2.0
@@ -46,12 +47,8 @@ UNLIMITED_MB = 10**9
 MB = 10**6
 
 
-def pools(scheduler: str) -> tuple[Pool, ...]:
+async def pools(scheduler: str) -> tuple[Pool, ...]:
     """A pool for each kind of worker that the scheduler has. Raises ClusterStartError where there is none."""
-    return asyncio.run(_pools(scheduler))
-
-
-async def _pools(scheduler: str) -> tuple[Pool, ...]:
     client = await _connect(scheduler)
     try:
         workers = await _workers(client)
@@ -121,7 +118,7 @@ class Guest:
             if name == pilot:
                 del self._pilots[address]
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
+    async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
         gone = self._gone.get(address)
         if gone is None:
@@ -129,9 +126,9 @@ class Guest:
         declared = self._workers[address]["resources"]
         future = self._client.submit(
             visits.run_job,
-            launch,
+            spec.text,
             self._run,
-            key=f"{visits.KEY}{self._run}-{launch.key}#{next(self._serial)}",
+            key=f"{visits.KEY}{self._run}-{spec.key}#{next(self._serial)}",
             workers=[address],
             allow_other_workers=False,
             resources=_declared_share(declared, amounts) or None,

@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from ..model.job_spec import launch_of
 from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.request import WarmStart
 from . import folders, processes
@@ -281,8 +282,8 @@ def renew_lease() -> None:
     _hosts.renew_lease()
 
 
-async def run_job(launch: Launch) -> Outcome:
-    """The Dask task of a job: run it on this pilot and tell how it ended.
+async def run_job(spec: str) -> Outcome:
+    """The Dask task of a job (the text of its `JobSpec`): run it on this pilot and tell how it ended.
 
     It is a coroutine, so it runs in the worker's event loop and holds no thread. It never raises for what a
     job or its start does.
@@ -290,7 +291,7 @@ async def run_job(launch: Launch) -> Outcome:
     if lease.is_over():
         # This process was stopped: the job may run elsewhere by now.
         return Outcome(End.LOST, detail="its pilot was out of touch")
-    return await run_granted(launch, _hosts, grants)
+    return await run_granted(launch_of(spec), _hosts, grants)
 
 
 async def run_granted(launch: Launch, hosts: Hosts, grants: Grants) -> Outcome:

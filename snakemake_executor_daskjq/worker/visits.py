@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..model.job_spec import launch_of
 from ..model.outcome import End, Outcome
 from . import contexts
 from .grants import Grants
@@ -18,7 +19,7 @@ from .grants import Grants
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..model.request import Amounts, Launch
+    from ..model.request import Amounts
 
 GRACE_S = 5.0
 KEY = "daskjq-"
@@ -67,11 +68,12 @@ def _used_by_tasks(dask_worker: Any) -> dict[str, float]:
     return dict(used)
 
 
-async def run_job(launch: Launch, run: str) -> Outcome:
-    """The Dask task of a guest's job."""
+async def run_job(spec: str, run: str) -> Outcome:
+    """The Dask task of a guest's job (the text of its `JobSpec`)."""
     visit = _visits.get(run)
     if visit is None:
         return Outcome(End.LOST, detail="its run was out of touch with the worker")
+    launch = launch_of(spec)
     job = asyncio.create_task(contexts.run_granted(launch, visit.hosts, visit.grants))
     visit.jobs[job] = launch.amounts
     job.add_done_callback(visit.jobs.pop)
