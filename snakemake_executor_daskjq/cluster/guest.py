@@ -14,10 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import json
 import math
-import uuid
+import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -89,7 +91,7 @@ class Guest:
         self._lease_s = lease_s
         self._folder = folder
         self._listener = listener
-        self._run = uuid.uuid4().hex
+        self._run = _name_of_visit(folder)
         self._serial = itertools.count(1)
         self._workers: dict[str, dict[str, Any]] = {}
         self._asked: dict[str, Pool] = {}  # pilots that have no worker yet
@@ -196,6 +198,25 @@ class Guest:
                     self._listener.pilot_connected(pilot, address, worker["host"])
                     self._listener.pilot_shared(pilot, self._others[address])
                     break
+
+
+async def end_visit(scheduler: str, folder: RunFolder) -> str:
+    """End the jobs of a run whose controller has died; returns what is left: nothing.
+
+    Raises ClusterStartError, OSError or TimeoutError.
+    """
+    client = await _connect(scheduler)
+    try:
+        ending = client.run(visits.end, _name_of_visit(folder), visits.GRACE_S, on_error="ignore")
+        await asyncio.wait_for(ending, visits.GRACE_S + 10)
+    finally:
+        await client.close()
+    return ""
+
+
+def _name_of_visit(folder: RunFolder) -> str:
+    """A name for the run that no other has."""
+    return hashlib.sha256(os.fsencode(f"{socket.gethostname()} {folder.path.absolute()}")).hexdigest()[:32]
 
 
 async def _connect(scheduler: str) -> Any:

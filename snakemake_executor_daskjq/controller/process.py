@@ -23,8 +23,6 @@ from ..journal import RunFolder
 from . import protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from ..model.outcome import Outcome
     from ..model.pool import Pool
     from ..model.request import Request
@@ -82,6 +80,7 @@ class Controller:
         self._config: Config
         self._pools: tuple[Pool, ...] = ()
         self._run: Run | None = None
+        self._messages: asyncio.Queue[Frame] = asyncio.Queue()
         self._is_stopping = False
 
     async def serve(self) -> None:
@@ -92,12 +91,10 @@ class Controller:
         loop.set_exception_handler(self._unseen)
         loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
         _when_parent_ends(writer.transport.abort)
-        messages = _messages(reader)
+        listening = asyncio.create_task(self._listen(reader))
         try:
-            cancel = await self._serve_until_stop(messages)
-            pings = asyncio.create_task(self._answer_pings(messages))
-            stopped = await self._stop(cancel=cancel)
-            pings.cancel()
+            stopped = await self._stop(cancel=await self._serve_until_stop())
+            listening.cancel()
         except BaseException:
             if not self._is_stopping:
                 await self._stop(cancel=True)  # a crash: jobs may run
@@ -105,18 +102,23 @@ class Controller:
         self._speaker.send(protocol.stopped_frame(stopped))
         await self._speaker.close()
 
-    async def _serve_until_stop(self, messages: AsyncIterator[Frame]) -> bool:
-        """Returns whether running jobs have to be ended: Snakemake says so, or is gone."""
-        async for message in messages:
-            if message["op"] == "stop":
-                return bool(message["cancel"])
-            await self._handle(message)
-        return True
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Answer pings at once, whatever else takes its time, up to the end of the stream: Snakemake is gone."""
+        decoder = Decoder()
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(READ_BYTES):
+                for frame in decoder.feed(data):
+                    if frame["op"] == "ping":
+                        self._speaker.send({"op": "pong"})
+                    else:
+                        self._messages.put_nowait(frame)
+        self._messages.put_nowait(protocol.stop_frame(cancel=True))
 
-    async def _answer_pings(self, messages: AsyncIterator[Frame]) -> None:
-        async for message in messages:
-            if message["op"] == "ping":
-                await self._handle(message)
+    async def _serve_until_stop(self) -> bool:
+        """Returns whether running jobs have to be ended."""
+        while (message := await self._messages.get())["op"] != "stop":
+            await self._handle(message)
+        return bool(message["cancel"])
 
     async def _stop(self, *, cancel: bool) -> protocol.Stopped:
         self._is_stopping = True
@@ -132,8 +134,6 @@ class Controller:
                 self._run.reported(protocol.read_reported(message))
             case "unstarted" if self._run:
                 self._run.unstarted(*protocol.read_unstarted(message))
-            case "ping":
-                self._speaker.send({"op": "pong"})
             case "open":
                 await self._open(message)
             case "learn" if self._run:
@@ -157,8 +157,9 @@ class Controller:
             self._speaker.send(protocol.text_frame("failed", str(error)))
             return
         self._speaker.send(protocol.pools_frame(self._pools))
-        await asyncio.sleep(0)  # it has to be on its way before
         from . import run  # noqa: F401
+
+        self._speaker.send({"op": "ready"})
 
     async def _begin(self, begin: protocol.Begin) -> None:
         from .run import Run
@@ -189,15 +190,6 @@ class Controller:
             self._speaker.give_up(DaskjqError(defect(error)))
         else:  # Dask leaves some behind when connections break
             loop.default_exception_handler(context)
-
-
-async def _messages(reader: asyncio.StreamReader) -> AsyncIterator[Frame]:
-    """Up to the end of the stream."""
-    decoder = Decoder()
-    with contextlib.suppress(ConnectionError):
-        while data := await reader.read(READ_BYTES):
-            for frame in decoder.feed(data):
-                yield frame
 
 
 def _when_parent_ends(call: Any) -> None:

@@ -14,6 +14,7 @@
 | from the controller | |
 |---|---|
 | `pools` | the completed pools |
+| `ready` | all is imported: from now on pings are answered at once |
 | `begun` | the Dask scheduler runs |
 | `failed` | the run could not begin: why |
 | `ends` | outcomes of jobs, all that came at a time |

@@ -73,6 +73,7 @@ class Controller:
         """Start the process, and have it complete the pools. Raises OSError."""
         self._hears = hears
         self._lease_s = config.lease_s
+        self._scheduler = (config.scheduler,) if config.scheduler else ()
         self._folder: RunFolder | None = None
         self._pools: futures.Future[tuple[Pool, ...]] = futures.Future()
         self._begun: futures.Future[str] = futures.Future()
@@ -262,8 +263,9 @@ class Controller:
                 self._hears.give_up(frame["text"])
             case "pools":
                 self._pools.set_result(protocol.read_pools(frame))
-            case "begun":
+            case "ready":
                 self._watchdog.patience_s = min(self._watchdog.patience_s, self._lease_s)
+            case "begun":
                 self._begun.set_result(frame["text"])
             case "failed":
                 self._fail(frame["text"])
@@ -316,7 +318,7 @@ class Controller:
         try:
             with folder.controller_log.open("ab") as log:
                 done = subprocess.run(
-                    [sys.executable, "-P", "-m", f"{PACKAGE}.sweep", str(folder.path)],
+                    [sys.executable, "-P", "-m", f"{PACKAGE}.sweep", str(folder.path), *self._scheduler],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=log,
