@@ -93,6 +93,7 @@ def run(folder: Path, checkout: Path, executor: str, count: int, *options: str) 
     command += ["--max-jobs-per-timespan", "1000000/1s", "--scheduler", "greedy", *options]
     env = {**os.environ, "CPU_FOLDER": str(folder / "cpu")}
     env["PYTHONPATH"] = os.pathsep.join([str(folder / "hook"), str(checkout)])
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has bytecode
     subprocess.run([*command, "--config", f"count={count}"], cwd=folder, env=env, check=True, stdin=subprocess.DEVNULL)
     return {path.name: float(path.read_text()) for path in (folder / "cpu").iterdir() if path.name != "heard"}
 

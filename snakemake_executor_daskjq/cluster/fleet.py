@@ -21,7 +21,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from ..errors import ClusterStartError
 from ..model.outcome import End, Outcome
 from ..worker.contexts import run_job, stop_jobs
-from .pilots import PilotListener, PilotSetup, specification
+from .pilots import DEATH_TIMEOUT_S, LocalPilot, PilotListener, PilotSetup, specification
 from .security import RunSecurity
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..model.pool import Pool
     from ..model.request import Amounts
     from ..settings import Config
+    from .spare import Spare
 
 STOP_S = 30.0
 
@@ -82,14 +83,34 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
         asyncio.get_running_loop().call_soon(hear, *what)
 
 
+class EarlyPilot(LocalPilot):
+    """A local pilot that a spare process becomes."""
+
+    def __init__(self, *arguments: Any, spare: Spare, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._spare = spare
+
+    async def start(self) -> None:
+        options = ["--name", self.name, "--death-timeout", str(DEATH_TIMEOUT_S), "--host", "127.0.0.1"]
+        self._process = self._spare.claim([str(self.scheduler), *options, *self._arguments])
+        if self._process is None:  # it has died: this one will say why
+            await super().start()
+            return
+        self._setup.listener.pilot_submitted(self.name, str(self._process.pid))
+        log_path = self._setup.log_folder / f"{self.name}.log"
+        self._watcher = asyncio.create_task(self._watch(self._process, log_path))
+        await super(LocalPilot, self).start()
+
+
 class Fleet:
     """The pilots of a run, and the futures on them."""
 
-    def __init__(self, config: Config, folder: RunFolder, listener: FleetListener) -> None:
+    def __init__(self, config: Config, folder: RunFolder, listener: FleetListener, spare: Spare | None = None) -> None:
         self._config = config
         self._folder = folder
         self._listener = listener
         self._watch = _Watch(listener)
+        self._spare = spare
         self._serial = itertools.count(1)
         self._cluster: Any = None
         self._client: Any = None
@@ -158,7 +179,9 @@ class Fleet:
             lease_s=self._config.lease_s,
             excluded=excluded,
         )
-        self._cluster.worker_spec[pilot] = specification(pool, setup)
+        self._cluster.worker_spec[pilot] = entry = specification(pool, setup)
+        if self._spare is not None and self._spare.name == pilot and entry["cls"] is LocalPilot:
+            entry |= {"cls": EarlyPilot, "options": {**entry["options"], "spare": self._spare}}
         await self._correct_state()
 
     async def end(self, pilot: str) -> None:

@@ -49,8 +49,12 @@ UNLIMITED_MB = 10**9
 MB = 10**6
 
 
-async def pools(scheduler: str) -> tuple[Pool, ...]:
+def pools(scheduler: str) -> tuple[Pool, ...]:
     """A pool for each kind of worker that the scheduler has. Raises ClusterStartError where there is none."""
+    return asyncio.run(_pools(scheduler))
+
+
+async def _pools(scheduler: str) -> tuple[Pool, ...]:
     client = await _connect(scheduler)
     try:
         workers = await _workers(client)

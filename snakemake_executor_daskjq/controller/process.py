@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import importlib
 import os
 import signal
 import socket
@@ -17,6 +18,7 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from ..cluster.spare import Spare
 from ..errors import DaskjqError
 from ..frames import Decoder, Frame, encode
 from ..journal import RunFolder
@@ -78,8 +80,10 @@ class Controller:
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._config: Config
+        self._cores_limit: int | None = None
         self._pools: tuple[Pool, ...] = ()
         self._run: Run | None = None
+        self._spare: Spare | None = None
         self._messages: asyncio.Queue[Frame] = asyncio.Queue()
         self._is_stopping = False
 
@@ -108,11 +112,24 @@ class Controller:
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(READ_BYTES):
                 for frame in decoder.feed(data):
-                    if frame["op"] == "ping":
-                        self._speaker.send({"op": "pong"})
-                    else:
-                        self._messages.put_nowait(frame)
+                    match frame["op"]:
+                        case "ping":
+                            self._speaker.send({"op": "pong"})
+                            continue
+                        case "open":
+                            self._config, self._cores_limit = protocol.read_open(frame)
+                        case "begin":
+                            await self._start_spare(protocol.read_begin(frame))
+                    self._messages.put_nowait(frame)
         self._messages.put_nowait(protocol.stop_frame(cancel=True))
+
+    async def _start_spare(self, begin: protocol.Begin) -> None:
+        """Where this machine is all there is, its pilot imports Dask while this process does."""
+        if self._config.local and len(self._config.pools) == 1:
+            folder = RunFolder(begin.base, begin.name)
+            with contextlib.suppress(OSError):  # the pilot itself will tell
+                first = f"{self._config.pools[0].name}-1"
+                self._spare = await Spare.start(first, folder, begin.cwd, begin.environment)
 
     async def _serve_until_stop(self) -> bool:
         """Returns whether running jobs have to be ended."""
@@ -122,9 +139,13 @@ class Controller:
 
     async def _stop(self, *, cancel: bool) -> protocol.Stopped:
         self._is_stopping = True
-        if self._run is None:
-            return protocol.Stopped(frozenset(), ())
-        return await self._run.stop(cancel=cancel)
+        try:
+            if self._run is None:
+                return protocol.Stopped(frozenset(), ())
+            return await self._run.stop(cancel=cancel)
+        finally:
+            if self._spare is not None:
+                await self._spare.discard()
 
     async def _handle(self, message: Frame) -> None:
         match message["op"]:
@@ -135,30 +156,24 @@ class Controller:
             case "unstarted" if self._run:
                 self._run.unstarted(*protocol.read_unstarted(message))
             case "open":
-                await self._open(message)
+                await self._open()
             case "learn" if self._run:
                 self._run.learn(protocol.read_learn(message))
             case "begin" if self._pools:  # else it has failed already
                 await self._begin(protocol.read_begin(message))
 
-    async def _open(self, message: Frame) -> None:
-        """Complete the pools; then import what a run needs, while Snakemake prepares its first jobs."""
-        self._config, cores_limit = protocol.read_open(message)
+    async def _open(self) -> None:
+        """Complete the pools; then import what a run needs, while Snakemake prepares its first jobs.
+
+        In another thread: the run may begin meanwhile.
+        """
         try:
-            if self._config.scheduler is not None:
-                from ..cluster import guest
-
-                self._pools = await guest.pools(self._config.scheduler)
-            else:
-                from ..cluster.offers import complete
-
-                self._pools = complete(self._config.pools, cores_limit)
+            self._pools = await asyncio.to_thread(_completed, self._config, self._cores_limit)
         except (DaskjqError, OSError) as error:
             self._speaker.send(protocol.text_frame("failed", str(error)))
             return
         self._speaker.send(protocol.pools_frame(self._pools))
-        from . import run  # noqa: F401
-
+        await asyncio.to_thread(importlib.import_module, f"{__package__}.run")
         self._speaker.send({"op": "ready"})
 
     async def _begin(self, begin: protocol.Begin) -> None:
@@ -170,7 +185,7 @@ class Controller:
         try:
             os.chdir(begin.cwd)
             _log_to(folder)
-            self._run = Run(self._config, self._pools, begin, self._speaker)
+            self._run = Run(self._config, self._pools, begin, self._speaker, self._spare)
             dashboard = await self._run.start()
         except DaskjqError as error:
             self._speaker.send(protocol.text_frame("failed", str(error)))
@@ -190,6 +205,17 @@ class Controller:
             self._speaker.give_up(DaskjqError(defect(error)))
         else:  # Dask leaves some behind when connections break
             loop.default_exception_handler(context)
+
+
+def _completed(config: Config, cores_limit: int | None) -> tuple[Pool, ...]:
+    """The pools with all that is known of them. Raises SettingError, DiscoveryError or ClusterStartError."""
+    if config.scheduler is not None:
+        from ..cluster import guest
+
+        return guest.pools(config.scheduler)
+    from ..cluster.offers import complete
+
+    return complete(config.pools, cores_limit)
 
 
 def _when_parent_ends(call: Any) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ..cluster.roster import Reporter
+    from ..cluster.spare import Spare
     from ..model.pool import Pool
     from ..model.request import Outlook, Request
     from ..settings import Config
@@ -36,9 +37,12 @@ START_S = 120.0
 class Run:
     """Starts the scheduler, dispatches jobs, and ends everything. Raises OSError where its journal can't be written."""
 
-    def __init__(self, config: Config, pools: Sequence[Pool], begin: Begin, reporter: Reporter) -> None:
+    def __init__(
+        self, config: Config, pools: Sequence[Pool], begin: Begin, reporter: Reporter, spare: Spare | None
+    ) -> None:
         self._folder = folder = RunFolder(begin.base, begin.name)
         self._config = config
+        self._spare = spare
         self._summary = Summary()
         self._journal = Journal(folder.journal_path, reporter.warn)
         shown = {pool.name: dataclasses.asdict(pool) for pool in pools}
@@ -90,4 +94,4 @@ class Run:
     def _open_fleet(self, listener: Any) -> Any:
         if self._config.scheduler is not None:
             return Guest(self._config.scheduler, self._config.lease_s, self._folder, listener)
-        return Fleet(self._config, self._folder, listener)
+        return Fleet(self._config, self._folder, listener, self._spare)

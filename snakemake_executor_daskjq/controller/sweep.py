@@ -38,7 +38,7 @@ GONE_S = 60.0
 
 async def sweep(folder: RunFolder, scheduler: str | None) -> list[str]:
     """End pilots, or the run's visit at a foreign scheduler; returns what may be left, in words."""
-    work = [asyncio.to_thread(_end_pilots_here, str(folder.tls.absolute()))]
+    work = [asyncio.to_thread(_end_pilots_here, str(folder.path.absolute()))]
     work += [_cancel(system, ids) for system, ids in batch_jobs(folder.journal_path).items()]
     if scheduler is not None:
         work.append(guest.end_visit(scheduler, folder))
