@@ -14,7 +14,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from .model import events
 from .text import file_name
 
 if TYPE_CHECKING:
@@ -47,6 +46,7 @@ class RunFolder:
         self.tls = self.path / "tls"
         self.dask_log = self.path / "dask.log"
         self.controller_log = self.path / "controller.log"
+        self._log_folders: dict[str, Path] = {}  # that are there, by rule
 
     def create(self) -> None:
         """Create the folders. Raises OSError."""
@@ -60,8 +60,10 @@ class RunFolder:
 
     def job_log(self, rule: str, key: str) -> Path:
         """The log of one job and attempt; its folder exists afterwards."""
-        folder = self.path / "logs" / file_name(rule)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._log_folders.get(rule)
+        if folder is None:
+            folder = self._log_folders[rule] = self.path / "logs" / file_name(rule)
+            folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{file_name(key)}.log"
 
 
@@ -101,6 +103,8 @@ class Journal:
 
 def end_abandoned(path: Path) -> None:
     """Say that a run is over whose controller has died without saying so. Raises OSError."""
+    from .model import events  # not in each start of Snakemake, which imports this module
+
     if any(event.get("event") == events.RunEnded.name for event in read(path)):
         return
     journal = Journal(path, lambda _: None)

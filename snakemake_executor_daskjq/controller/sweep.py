@@ -94,12 +94,12 @@ def _end_pilots_here(mark: str) -> str:
     for pilot in pilots:
         with contextlib.suppress(psutil.Error):
             pilot.terminate()
-    for pilot in psutil.wait_procs(pilots, timeout=LOCAL_GRACE_S)[1]:
+    for pilot in _left(pilots, LOCAL_GRACE_S):
         family.update(_descendants(pilot))
         _kill(pilot)
-    for stray in psutil.wait_procs(family, timeout=STRAYS_S)[1]:
+    for stray in _left(family, STRAYS_S):
         _kill(stray)
-    left = psutil.wait_procs([*pilots, *family], timeout=STRAYS_S)[1]
+    left = _left([*pilots, *family], STRAYS_S)
     return f"processes {', '.join(str(process.pid) for process in left)}" if left else ""
 
 
@@ -116,6 +116,23 @@ def _descendants(process: psutil.Process) -> list[psutil.Process]:
         return list(process.children(recursive=True))
     except psutil.Error:
         return []
+
+
+def _left(processes: Iterable[psutil.Process], patience_s: float) -> list[psutil.Process]:
+    """Those that still run after this time. A zombie does not, whoever should care for it."""
+    until = time.monotonic() + patience_s
+    while left := [process for process in processes if _runs(process)]:
+        if time.monotonic() > until:
+            break
+        time.sleep(0.05)
+    return left
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _kill(process: psutil.Process) -> None:

@@ -20,17 +20,14 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode, SharedFSUsage
 
 from .. import mapping
-from ..controller.protocol import Begin
 from ..errors import DaskjqError, NotPreparedError, shown
 from ..journal import RunFolder
-from ..model.job_spec import JobSpec, spec_of
 from ..model.request import Command, Launch, Request, WarmStart
 from ..settings import ExecutorSettings, check_places, configure
 from ..signals import RunSignals
 from .environment import AT_START
 from .job_arguments import JobArguments
 from .remaining_work import remaining_work
-from .reporting import Reporting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -38,6 +35,7 @@ if TYPE_CHECKING:
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
     from ..migration import Translated
+    from ..model.job_spec import JobSpec
     from ..model.pool import Pool
     from .controller import Controller
     from .direct import DirectStarts
@@ -62,6 +60,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
     """Hands jobs to the run's controller; `Reporting` tells of their ends."""
 
     def __post_init__(self) -> None:
+        from .reporting import Reporting  # like all that only a run needs: every start imports this module
+
         try:
             self._config = configure(self.executor_settings or ExecutorSettings())
             check_places(Path.cwd(), self._config)
@@ -85,7 +85,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def run_jobs(self, jobs: Sequence[JobExecutorInterface]) -> None:
         """Take over the jobs of a scheduling round."""
-        from ..migration import translate  # like all that only a run needs: every start imports this module
+        from ..migration import translate
+        from ..model.job_spec import spec_of
 
         controller, pools = self._begun_controller()
         asked = []
@@ -170,6 +171,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             raise WorkflowError(self._folder.unwritable(error)) from None
 
     def _begin(self, controller: Controller) -> None:
+        from ..controller.protocol import Begin
         from .direct import DirectStarts
 
         self._folder.create()
