@@ -159,7 +159,7 @@ class Controller:
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_WR)  # which says the same as a stop with `cancel`
             self._nudge()
-        self._over.wait()
+        self._over.wait(STOP_S + SWEEP_S + 2 * EXIT_S)
         if self._stopped is None:
             return protocol.Stopped(self._placed(), (self._loss,) if self._loss_is_untold else ())
         return self._stopped
@@ -202,7 +202,8 @@ class Controller:
             why = self._serve()
             if self._stopped is None:
                 self._bury(why)
-            self._end_process()
+            else:
+                self._end_process()
         except BaseException as error:  # the run must hear of it
             self._hears.give_up(f"internal error: {type(error).__name__}: {error}")
             raise
@@ -283,22 +284,25 @@ class Controller:
     # -- the end of the process ------------------------------------------------------------------------------------
 
     def _end_process(self) -> None:
-        """It has said its last word, or is to be killed."""
-        if self._stopped is None:
-            self._process.kill()
+        """It has said its last word."""
         try:
             self._process.wait(EXIT_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+            self._killed()
+
+    def _killed(self) -> int:
+        """Its status after it was killed, if it ran still; one that the kernel keeps is left to it."""
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(EXIT_S)
+        return -signal.SIGKILL
 
     def _bury(self, why: str) -> None:
         """The controller has ended without a last word, or has to be killed: end what it had, and tell."""
         if not why:  # the stream has ended, so the process does
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(1.0)
-        self._process.kill()
-        status = self._process.wait()
+        status = self._killed()
         if not why:
             why = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
         if self._crash:
