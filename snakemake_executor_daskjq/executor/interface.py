@@ -64,7 +64,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
         try:
             self._config = configure(self.executor_settings or ExecutorSettings())
-            check_places(Path.cwd(), self._config)
+            self._cwd = Path.cwd()  # later a local rule's shadow folder may be
+            check_places(self._cwd, self._config)
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         self._check_options()
@@ -176,7 +177,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
         self._folder.create()
         folder = self._folder
-        controller.begin(Begin(folder.base, folder.name, os.getcwd(), dict(os.environ)), folder)
+        controller.begin(Begin(folder.base, folder.name, str(self._cwd), dict(os.environ)), folder)
         controller.learn(remaining_work(self.workflow.dag))
         if self._config.warm_start is WarmStart.DIRECT:
             self._direct = DirectStarts(self.workflow, self._arguments, AT_START, local=self._config.local)
