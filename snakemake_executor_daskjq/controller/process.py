@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..cluster.spare import Spare
 from ..errors import DaskjqError
@@ -25,11 +25,15 @@ from ..journal import RunFolder
 from . import protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ..model.outcome import Outcome
     from ..model.pool import Pool
     from ..model.request import Request
     from ..settings import Config
     from .run import Run
+
+Answer = TypeVar("Answer")
 
 READ_BYTES = 2**18
 
@@ -163,18 +167,21 @@ class Controller:
                 await self._begin(protocol.read_begin(message))
 
     async def _open(self) -> None:
-        """Complete the pools; then import what a run needs, while Snakemake prepares its first jobs.
-
-        In another thread: the run may begin meanwhile.
-        """
+        """Complete the pools; then import what a run needs, while Snakemake prepares its first jobs."""
         try:
-            self._pools = await asyncio.to_thread(_completed, self._config, self._cores_limit)
+            self._pools = await self._beside(_completed, self._config, self._cores_limit)
         except (DaskjqError, OSError) as error:
             self._speaker.send(protocol.text_frame("failed", str(error)))
             return
         self._speaker.send(protocol.pools_frame(self._pools))
-        await asyncio.to_thread(importlib.import_module, f"{__package__}.run")
+        await self._beside(importlib.import_module, f"{__package__}.run")
         self._speaker.send({"op": "ready"})
+
+    async def _beside(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
+        """Call what imports Dask; in another thread where that may be, for the run may begin meanwhile."""
+        if self._config.local or self._config.scheduler is not None:
+            return await asyncio.to_thread(function, *arguments)
+        return function(*arguments)  # dask-jobqueue sets signal handlers when it is imported
 
     async def _begin(self, begin: protocol.Begin) -> None:
         from .run import Run

@@ -48,6 +48,8 @@ SWEEP_S = 100.0
 """So long it may take to end what a dead controller has left."""
 
 EXIT_S = 10.0
+CLOSED_S = 2.0
+"""Between the end of the stream and that of the process, where that was killed or crashed."""
 
 PACKAGE = "snakemake_executor_daskjq.controller"
 READ_BYTES = 2**18
@@ -239,8 +241,10 @@ class Controller:
                         self._hear(frame)
                 except BlockingIOError:
                     pass
-                except (OSError, FrameError) as error:
-                    return f"broke the connection ({error})"
+                except OSError:  # reset: it has ended with something of ours unread
+                    return ""
+                except FrameError as error:
+                    return f"sent what is no message ({error}), and was killed"
             now = time.monotonic()
             if now > self._deadline:
                 return f"did not end in {STOP_S:.0f} s, and was killed"
@@ -300,8 +304,10 @@ class Controller:
     def _bury(self, why: str) -> None:
         """The controller has ended without a last word, or has to be killed: end what it had, and tell."""
         if not why:  # the stream has ended, so the process does
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(1.0)
+            try:
+                self._process.wait(CLOSED_S)
+            except subprocess.TimeoutExpired:
+                why = "closed the connection, and was killed"
         status = self._killed()
         if not why:
             why = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
