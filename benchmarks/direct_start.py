@@ -53,7 +53,7 @@ def workflow(snakefile: str) -> Iterator[Path]:
 
 
 def run(folder: Path, count: int, *options: str) -> tuple[float, dict[str, float]]:
-    """Wall seconds, and CPU seconds by part: main process, controller, pilot, launcher, jobs (reaped by the launcher)."""
+    """Wall seconds, and CPU seconds by part (`PARTS`); jobs are reaped by the launcher."""
     for name in ("out", ".snakemake"):
         shutil.rmtree(folder / name, ignore_errors=True)
     command = [sys.executable, "-m", "snakemake", "--quiet", "all", *options, "--config", f"count={count}"]
