@@ -38,7 +38,7 @@ rule a:
 SCRIPT = SHELL.replace('shell: "echo {params.unit} > {output}"', 'script: "script.py"')
 SCRIPT_FILE = "open(snakemake.output[0], 'w').write(snakemake.params.unit)\n"
 UNLIMITED = ("--jobs", "unlimited", "--max-jobs-per-timespan", "1000000/1s")
-PARTS = {"daskjq.worker.pilot": "pilot", "daskjq.worker.host": "launcher"}
+PARTS = {"daskjq.controller": "controller", "daskjq.worker.pilot": "pilot", "daskjq.worker.host": "launcher"}
 
 
 @contextmanager
@@ -53,7 +53,7 @@ def workflow(snakefile: str) -> Iterator[Path]:
 
 
 def run(folder: Path, count: int, *options: str) -> tuple[float, dict[str, float]]:
-    """Wall seconds, and CPU seconds by part: main process, pilot, launcher, jobs (reaped by the launcher)."""
+    """Wall seconds, and CPU seconds by part (`PARTS`); jobs are reaped by the launcher."""
     for name in ("out", ".snakemake"):
         shutil.rmtree(folder / name, ignore_errors=True)
     command = [sys.executable, "-m", "snakemake", "--quiet", "all", *options, "--config", f"count={count}"]

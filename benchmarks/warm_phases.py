@@ -22,11 +22,11 @@ from typing import Any
 
 import psutil
 
+from snakemake_executor_daskjq.frames import HEADER, Frame, body_length, decode, encode
 from snakemake_executor_daskjq.model.request import Launch, WarmStart
 from snakemake_executor_daskjq.worker import warm
 from snakemake_executor_daskjq.worker.client import start_frame
 from snakemake_executor_daskjq.worker.contexts import opening
-from snakemake_executor_daskjq.worker.frames import HEADER, Frame, body_length, decode, encode
 from snakemake_executor_daskjq.worker.snakemake_internals import ParsedWorkflow, Snakemake
 
 SNAKEFILE = """

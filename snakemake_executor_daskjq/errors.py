@@ -171,6 +171,10 @@ class ClusterStartError(DaskjqError):
     """The Dask scheduler of the run could not be started (interface, port or certificate)."""
 
 
+class ControllerError(DaskjqError):
+    """The controller could not begin the run, or has ended; the text is its own, or says what is known of its end."""
+
+
 class DiscoveryError(DaskjqError):
     """Slurm could not be asked for its partitions, or has none that the user may use."""
 

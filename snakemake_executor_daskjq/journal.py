@@ -1,7 +1,7 @@
 """The run's folder and its journal: every decision and outcome, one JSON line each.
 
-The journal is written from the dispatcher's thread and from the reporter's; each line goes out in one
-`write`, so lines never mix. A journal that can't be written never stops a run: the user is told once.
+The controller writes the journal. Each line goes out in one `write`: whatever dies, all lines but the last are whole.
+A journal that can't be written never stops a run: the user is told once.
 """
 
 from __future__ import annotations
@@ -27,21 +27,26 @@ SCHEMA = 1
 
 
 class RunFolder:
-    """`<base>/runs/<start>-<pid>`: journal, job logs, pilot logs and certificates of one run.
+    """`<base>/runs/<name>`: journal, logs of jobs, pilots and controller, and certificates of one run.
+
+    The name of a new one is `<start>-<pid>`.
 
     `history_path` is all runs' own.
 
     The folder is private to the user (0700): logs and job scripts may name what others should not see.
     """
 
-    def __init__(self, base: Path, now: float | None = None) -> None:
-        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
-        self.path = base / "runs" / f"{stamp}-{os.getpid()}"
+    def __init__(self, base: Path, name: str | None = None) -> None:
+        self.base = base
+        self.name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        self.path = base / "runs" / self.name
         self.history_path = base / "history.json"
         self.journal_path = self.path / "journal.jsonl"
         self.pilot_logs = self.path / "pilots"
         self.tls = self.path / "tls"
         self.dask_log = self.path / "dask.log"
+        self.controller_log = self.path / "controller.log"
+        self._log_folders: dict[str, Path] = {}  # that are there, by rule
 
     def create(self) -> None:
         """Create the folders. Raises OSError."""
@@ -49,10 +54,16 @@ class RunFolder:
         self.pilot_logs.mkdir(mode=0o700)
         self.tls.mkdir(mode=0o700)
 
+    def unwritable(self, error: OSError) -> str:
+        """What to tell where it can't be written."""
+        return f"daskjq can't write its folder {self.path}: {error}"
+
     def job_log(self, rule: str, key: str) -> Path:
         """The log of one job and attempt; its folder exists afterwards."""
-        folder = self.path / "logs" / file_name(rule)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = self._log_folders.get(rule)
+        if folder is None:
+            folder = self._log_folders[rule] = self.path / "logs" / file_name(rule)
+            folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{file_name(key)}.log"
 
 
@@ -80,10 +91,26 @@ class Journal:
                 self._complain(f"The journal {self._path} can't be written ({error}); the run goes on without it.")
                 self._complain = None
 
+    def cut_off(self) -> None:
+        """The last line may lack its end."""
+        self._is_torn = True
+
     def close(self) -> None:
         with contextlib.suppress(OSError):
             os.close(self._fd)
         self._fd = -1
+
+
+def end_abandoned(path: Path) -> None:
+    """Say that a run is over whose controller has died without saying so. Raises OSError."""
+    from .model import events  # not in each start of Snakemake, which imports this module
+
+    if any(event.get("event") == events.RunEnded.name for event in read(path)):
+        return
+    journal = Journal(path, lambda _: None)
+    journal.cut_off()
+    journal.write(events.RunEnded(cancelled=True))
+    journal.close()
 
 
 def is_written(path: Path) -> bool:

@@ -100,8 +100,8 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         metavar="WHAT",
     )
     lease: Optional[str] = _option(
-        "A pilot that has been out of touch with Snakemake for this long ends its jobs and itself; they are started "
-        "elsewhere after that. Default: 60s.",
+        "A pilot that has been out of touch with the controller for this long ends its jobs and itself; they start "
+        "elsewhere after that. A controller that has not answered Snakemake for this long is given up. Default: 60s.",
         default="60s",
         metavar="TIME",
     )

@@ -66,17 +66,19 @@ QUICK = """
 """
 
 CRASHING = """
-    onstart:
-        import asyncio, os, threading, time
-        def crash():
-            while not os.path.exists("crash"):
-                time.sleep(0.05)
-            loop = None
-            while loop is None:  # it may not have begun yet
-                for thread in threading.enumerate():
-                    if thread.name == "daskjq":
-                        loop = getattr(thread._target.__self__, "_loop", None)
-            loop.call_soon_threadsafe(lambda: exec("raise SystemExit('a crash')"))
-        threading.Thread(target=crash, daemon=True).start()
+    import sys
+    if "snakemake_executor_daskjq.controller" in sys.orig_argv:
+        import asyncio.events, os, threading, time
+        new_event_loop = asyncio.events.new_event_loop
+        def doomed_event_loop():
+            loop = new_event_loop()
+            def crash():
+                while not os.path.exists("crash"):
+                    time.sleep(0.05)
+                loop.call_soon_threadsafe(lambda: exec("raise SystemExit('a crash')"))
+            threading.Thread(target=crash, daemon=True).start()
+            return loop
+        asyncio.events.new_event_loop = doomed_event_loop
 """
-"""Once there is a file `crash`, the event loop of the Dask scheduler is torn down by an exception."""
+"""Read by each Python before anything else: once there is a file `crash`, the controller's event loop is torn down by
+an exception."""

@@ -22,9 +22,10 @@ from .processes import kill, started_with
 
 MARK = "DASKJQ_TEST_RUN"
 
+CONTROLLER = "snakemake_executor_daskjq.controller"
 PILOT = "snakemake_executor_daskjq.worker.pilot"
 HOST, WARM_HOST = "snakemake_executor_daskjq.worker.host", "snakemake_executor_daskjq.worker.warm"
-"""The modules that pilots and their rule hosts are started as: the host of commands, and one that forks."""
+"""The modules that processes are started as; of rule hosts, the one of commands and the one that forks."""
 
 
 class Workflow:

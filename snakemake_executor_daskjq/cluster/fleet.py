@@ -23,7 +23,16 @@ from ..model.outcome import End, Outcome
 from ..worker import lease
 from ..worker.jobs import run_job, stop_jobs
 from . import dask_internals
-from .pilots import LEAVE_S, BatchPilot, PilotListener, PilotSetup, leave, specification
+from .pilots import (
+    DEATH_TIMEOUT_S,
+    LEAVE_S,
+    BatchPilot,
+    LocalPilot,
+    PilotListener,
+    PilotSetup,
+    leave,
+    specification,
+)
 from .security import RunSecurity
 
 if TYPE_CHECKING:
@@ -31,9 +40,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..journal import RunFolder
+    from ..model.job_spec import JobSpec
     from ..model.pool import Pool
-    from ..model.request import Amounts, Launch
+    from ..model.request import Amounts
     from ..settings import Config
+    from .spare import Spare
 
 STOP_S = 30.0
 
@@ -89,14 +100,34 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
         asyncio.get_running_loop().call_soon(hear, *what)
 
 
+class EarlyPilot(LocalPilot):
+    """A local pilot that a spare process becomes."""
+
+    def __init__(self, *arguments: Any, spare: Spare, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._spare = spare
+
+    async def start(self) -> None:
+        options = ["--name", self.name, "--death-timeout", str(DEATH_TIMEOUT_S), "--host", "127.0.0.1"]
+        self._process = self._spare.claim([str(self.scheduler), *options, *self._arguments])
+        if self._process is None:  # it has died: this one will say why
+            await super().start()
+            return
+        self._setup.listener.pilot_submitted(self.name, str(self._process.pid))
+        log_path = self._setup.log_folder / f"{self.name}.log"
+        self._watcher = asyncio.create_task(self._watch(self._process, log_path))
+        await super(LocalPilot, self).start()
+
+
 class Fleet:
     """The pilots of a run, and the futures on them."""
 
-    def __init__(self, config: Config, folder: RunFolder, listener: FleetListener) -> None:
+    def __init__(self, config: Config, folder: RunFolder, listener: FleetListener, spare: Spare | None = None) -> None:
         self._config = config
         self._folder = folder
         self._listener = listener
         self._watch = _Watch(listener)
+        self._spare = spare
         self._serial = itertools.count(1)
         self._cluster: Any = None
         self._client: Any = None
@@ -171,7 +202,10 @@ class Fleet:
             lease_s=self._config.lease_s,
             excluded=excluded,
         )
-        await dask_internals.add_entry(self._cluster, pilot, specification(pool, setup))
+        entry = specification(pool, setup)
+        if self._spare is not None and self._spare.name == pilot and entry["cls"] is LocalPilot:
+            entry |= {"cls": EarlyPilot, "options": {**entry["options"], "spare": self._spare}}
+        await dask_internals.add_entry(self._cluster, pilot, entry)
 
     async def end(self, pilot: str) -> None:
         """End a pilot gently, and cancel its batch job. Its entry is gone afterwards."""
@@ -186,15 +220,15 @@ class Fleet:
         jobs = [self._cluster.workers.get(pilot) for pilot in here]
         await leave([job for job in jobs if _is_killed_by_cancelling(job)])
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
+    async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
         gone = self._watch.gone.get(address)
         if gone is None:
             return Outcome(End.LOST, detail="its pilot was gone already")
         future = self._client.submit(
             run_job,
-            launch,
-            key=f"{launch.key}#{next(self._serial)}",  # Dask may still know the key of an earlier try
+            spec.text,
+            key=f"{spec.key}#{next(self._serial)}",  # Dask may still know the key of an earlier try
             workers=[address],
             allow_other_workers=False,
             resources=amounts,

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 import json
-import uuid
+import os
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,7 +34,8 @@ from .fleet import DaskLog, FleetListener, outcome_of
 
 if TYPE_CHECKING:
     from ..journal import RunFolder
-    from ..model.request import Amounts, Launch
+    from ..model.job_spec import JobSpec
+    from ..model.request import Amounts
 
 LOOK_S = 2.0
 """Between two looks at the scheduler's workers. It tells its guests nothing by itself."""
@@ -82,7 +85,7 @@ class Guest:
         self._lease_s = lease_s
         self._folder = folder
         self._listener = listener
-        self._run = uuid.uuid4().hex
+        self._run = _name_of_visit(folder)
         self._serial = itertools.count(1)
         self._workers: dict[str, dict[str, Any]] = {}
         self._asked: dict[str, Pool] = {}  # pilots that have no worker yet
@@ -112,16 +115,16 @@ class Guest:
             if name == pilot:
                 del self._pilots[address]
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
+    async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
         gone = self._gone.get(address)
         if gone is None:
             return Outcome(End.LOST, detail="its worker was gone already")
         future = self._client.submit(
             visits.run_job,
-            launch,
+            spec.text,
             self._run,
-            key=f"{visits.KEY}{self._run}-{launch.key}#{next(self._serial)}",
+            key=f"{visits.KEY}{self._run}-{spec.key}#{next(self._serial)}",
             workers=[address],
             allow_other_workers=False,
             resources=declared.share(self._workers[address]["resources"], amounts) or None,
@@ -189,6 +192,25 @@ class Guest:
                     self._listener.pilot_connected(pilot, address, worker["host"])
                     self._listener.pilot_shared(pilot, self._others[address])
                     break
+
+
+async def end_visit(scheduler: str, folder: RunFolder) -> str:
+    """End the jobs of a run whose controller has died; returns what is left: nothing.
+
+    Raises ClusterStartError, OSError or TimeoutError.
+    """
+    client = await _connect(scheduler)
+    try:
+        ending = client.run(visits.end, _name_of_visit(folder), visits.GRACE_S, on_error="ignore")
+        await asyncio.wait_for(ending, visits.GRACE_S + 10)
+    finally:
+        await client.close()
+    return ""
+
+
+def _name_of_visit(folder: RunFolder) -> str:
+    """A name for the run that no other has."""
+    return hashlib.sha256(os.fsencode(f"{socket.gethostname()} {folder.path.absolute()}")).hexdigest()[:32]
 
 
 async def _connect(scheduler: str) -> Any:

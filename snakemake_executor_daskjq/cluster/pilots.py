@@ -179,6 +179,7 @@ class BatchPilot:
 
     system: BatchSystem
     job_id: str | None
+    cancel_command: str
 
     def __init__(self, scheduler: str | None = None, name: str = "", *, setup: PilotSetup, **options: Any) -> None:
         super().__init__(scheduler=scheduler, name=name, **options)  # type: ignore[call-arg]
@@ -214,6 +215,11 @@ class BatchPilot:
         if shell:  # bsub's; its own words are wanted
             command = ["/bin/sh", "-c", command[0].removesuffix(" 2> /dev/null")]
         return await commands.call(command, commands.SUBMIT_S, env=cls.system.own_environment())
+
+    @classmethod
+    async def cancel(cls, batch_id: str) -> None:
+        """Cancel a batch job of the system, whoever has submitted it."""
+        await cls._close_job(batch_id, cls.cancel_command)
 
     @classmethod
     async def _close_job(cls, job_id: str | None, cancel_command: str) -> None:

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 
     from ..history import History
     from ..journal import Journal, RunFolder
+    from ..model.job_spec import JobSpec
     from ..model.outcome import Outcome
     from ..model.pool import Pool
-    from ..model.request import Amounts, Launch, Outlook, Request
+    from ..model.request import Amounts, Outlook, Request
     from ..policy.messages import Event, Instruction
     from ..policy.summary import Summary
 
@@ -57,7 +58,7 @@ class Pilots(Protocol):
 
     async def end(self, pilot: str) -> None: ...
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome: ...
+    async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome: ...
 
 
 Fleet = TypeVar("Fleet", bound=Pilots)
@@ -82,7 +83,7 @@ class Driver(Generic[Fleet]):
         self._journal = journal
         self._folder = folder
         self._history = history
-        self._launches: dict[str, Launch] = {}
+        self._specs: dict[str, JobSpec] = {}
         self._addresses: dict[str, str] = {}
         self._events: list[Event] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,10 +96,10 @@ class Driver(Generic[Fleet]):
         """What the workflow has before it."""
         self.post(messages.OutlookLearned(outlook))
 
-    def submit(self, jobs: Iterable[tuple[Request, Launch]]) -> None:
+    def submit(self, jobs: Iterable[tuple[Request, JobSpec]]) -> None:
         """Take over a batch of jobs."""
         jobs = tuple(jobs)
-        self._launches.update({request.key: launch for request, launch in jobs})
+        self._specs.update({request.key: spec for request, spec in jobs})
         self.post(messages.JobsSubmitted(tuple(request for request, _ in jobs)))
 
     def unstarted(self, request: Request, why: str) -> None:
@@ -171,7 +172,7 @@ class Driver(Generic[Fleet]):
             case messages.StartJob(request, pilot):
                 self._spawn(self._run(request, pilot))
             case messages.ReportEnd(request, outcome, pilot):
-                del self._launches[request.key]
+                del self._specs[request.key]
                 self._reporter.job_ended(request, outcome, pilot)
             case messages.Learn(rule, usage):
                 self._history.learn(rule, usage)
@@ -198,7 +199,7 @@ class Driver(Generic[Fleet]):
                 self._reporter.give_up(error)
 
     async def _run(self, request: Request, pilot: str) -> None:
-        outcome = await self.fleet.run(self._addresses[pilot], self._launches[request.key], request.amounts)
+        outcome = await self.fleet.run(self._addresses[pilot], self._specs[request.key], request.amounts)
         self.post(messages.JobEnded(request.key, pilot, outcome))
 
     async def _plan(self, asked: messages.MakePlan) -> None:

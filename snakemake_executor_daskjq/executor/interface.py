@@ -1,19 +1,16 @@
-"""The Snakemake interface: job -> Request and Launch, Outcome -> Snakemake's callbacks. No policy.
+"""The Snakemake interface: job -> Request and job spec, and the start and end of a run. No policy, no Dask.
 
-Snakemake constructs an executor also where nothing is to be done, so nothing is started before the first
-jobs come, and Dask is imported then. Ends of jobs are reported from a thread of our own: Snakemake's
-callbacks take the scheduler's lock, which it holds while it waits for files; Dask's event loop must not.
+Snakemake constructs an executor also where nothing is to be done: a controller is started only where something is, and
+the run begins with the first jobs. Until they come, the controller imports Dask and completes the pools.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import queue
 import sys
-import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +22,9 @@ from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMo
 from .. import batch, mapping
 from ..errors import DaskjqError, NotPreparedError, shown
 from ..journal import RunFolder
-from ..model.outcome import End, Outcome
 from ..model.request import Command, Launch, Request, WarmStart
 from ..settings import ExecutorSettings, check_given_once, check_places, configure
 from ..signals import RunSignals
-from ..text import printable
 from .environment import AT_START
 from .job_arguments import JobArguments
 from .remaining_work import look_ahead
@@ -39,9 +34,10 @@ if TYPE_CHECKING:
 
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-    from ..cluster.service import ClusterService
     from ..migration import Translated
+    from ..model.job_spec import JobSpec
     from ..model.pool import Pool
+    from .controller import Controller
     from .direct import DirectStarts
 
 common_settings = CommonSettings(
@@ -60,67 +56,52 @@ HAND_OVER_S = 0.1
 """Jobs are handed over in batches that take so long to prepare."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """A job's end on its way to Snakemake."""
-
-    info: SubmittedJobInfo
-    request: Request
-    launch: Launch
-    outcome: Outcome
-    pilot: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Unprepared:
-    """A job that fails before it is submitted, on its way to Snakemake."""
-
-    info: SubmittedJobInfo
-    request: Request
-    why: str
-
-
 class Executor(RealExecutor):  # type: ignore[misc]
-    """Hands jobs to the run's `ClusterService` and reports their ends."""
+    """Hands jobs to the run's controller; `Reporting` tells of their ends."""
 
     def __post_init__(self) -> None:
+        from .reporting import Reporting  # like all that only a run needs: every start imports this module
+
         try:
             self._config = configure(self.executor_settings or ExecutorSettings())
-            check_places(Path.cwd(), self._config)
+            self._cwd = Path.cwd()  # later a local rule's shadow folder may be
+            check_places(self._cwd, self._config)
             check_given_once(sys.argv)
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         self._check_options()
-        self._service: ClusterService | None = None
-        self._direct: DirectStarts | None = None
         self._folder = RunFolder(self._config.log_folder)
         self._arguments = JobArguments(self, self._folder, waits=not self._config.local)
-        self._submitted: dict[str, tuple[SubmittedJobInfo, Launch]] = {}
-        self._ended: queue.SimpleQueue[_Ended | _Unprepared | None] = queue.SimpleQueue()
-        self._reporting = threading.Thread(target=self._report_ends, name="daskjq-report", daemon=True)
+        self._reporting = Reporting(self)
         self._signals = RunSignals()
+        self._direct: DirectStarts | None = None
+        self._controller: Controller | None = None
+        self._has_begun = False
+        self._is_told = False
         self._warned: set[str] = set()
         self._has_submitted = False
+        if any(not job.is_local for job in self.workflow.dag.needrun_jobs()):
+            self._open_controller()  # what it imports takes a second: Snakemake has something to do meanwhile
 
     # -- what Snakemake calls ---------------------------------------------------------------------------
 
     def run_jobs(self, jobs: Sequence[JobExecutorInterface]) -> None:
         """Take over the jobs of a scheduling round."""
-        service = self._started_service()
-        pools = service.pools
-        from ..migration import translate  # like all that only a run needs: every start imports this module
+        from ..migration import translate
+        from ..model.job_spec import spec_of
 
+        controller, pools = self._begun_controller()
         asked = []
         for job in jobs:  # all requests, before the first is told as started
             own = translate(dict(job.resources.items()), pools)
             if (wanted := self._request(job, own.resources, pools)) is not None:
                 asked.append((job, wanted, own))
         self._warn_of_unmet([(request, own) for _, request, own in asked], pools)
-        batch: list[tuple[Request, Launch]] = []
+        batch: list[tuple[Request, JobSpec]] = []
         begun = time.monotonic()
         for job, request, own in asked:
             if time.monotonic() - begun > HAND_OVER_S:  # the first of many must not wait for the last
-                service.submit(batch)
+                self._submit(controller, batch)
                 batch, begun = [], time.monotonic()
             self.run_job_pre(job)
             info = SubmittedJobInfo(job)
@@ -131,11 +112,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
             except NotPreparedError as error:
                 self._fail_unstarted(info, request, str(error))
                 continue
-            self._submitted[request.key] = (info, launch)
+            self._reporting.add(info, request.rule, launch)
             self.report_job_submission(info)
-            batch.append((request, launch))
+            batch.append((request, spec_of(launch)))
         self._has_submitted = True
-        service.submit(batch)
+        self._submit(controller, batch)
 
     def run_job(self, job: JobExecutorInterface) -> None:
         self.run_jobs([job])
@@ -146,7 +127,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def shutdown(self) -> None:
         """The workflow is over. After an error of the executor itself, jobs may still run: they are ended."""
-        self._stop(cancel=bool(self._submitted))
+        self._stop(cancel=bool(self._reporting.submitted))
 
     def get_exec_mode(self) -> ExecMode:
         return ExecMode.REMOTE
@@ -165,74 +146,84 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """Unused: each job is told its own cores (`job_arguments`)."""
         return self.workflow.resource_settings.cores or "all"
 
-    # -- what the dispatcher says (Reporter); called in its thread ----------------------------------------
-
-    def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
-        info, launch = self._submitted.pop(request.key)
-        self._ended.put(_Ended(info, request, launch, outcome, pilot))
-
-    def tell(self, text: str) -> None:
-        self.logger.info(f"daskjq: {printable(text)}", extra=self._progress)
-
-    def warn(self, text: str) -> None:
-        self.logger.warning(f"daskjq: {printable(text)}")
-
-    def give_up(self, error: DaskjqError) -> None:
-        self.workflow.scheduler.executor_error_callback(WorkflowError(f"daskjq: {printable(str(error))}"))
-
     # -- start and end ------------------------------------------------------------------------------------
 
-    def _started_service(self) -> ClusterService:
-        if self._service is not None:
-            return self._service
-        from ..cluster.service import ClusterService
-        from .direct import DirectStarts
+    def _open_controller(self) -> Controller:
+        from .controller import Controller
 
         try:
-            self._folder.create()
-            service = ClusterService(
-                self._config, self._folder, self, cores_limit=self.workflow.resource_settings.cores
-            )
-            if self._config.warm_start is WarmStart.DIRECT:
-                self._direct = DirectStarts(self.workflow, self._arguments, AT_START, local=self._config.local)
-            self._reporting.start()
-            # From here on an interrupt finds what it has to end.
-            self._service = service
-            self._signals.catch()
-            service.start()
-            service.learn(look_ahead(self.workflow.dag, self.warn))
+            self._controller = Controller(self._config, self.workflow.resource_settings.cores, self._reporting)
+        except OSError as error:
+            raise WorkflowError(f"daskjq can't start its controller: {error}") from None
+        return self._controller
+
+    def _begun_controller(self) -> tuple[Controller, tuple[Pool, ...]]:
+        """The controller, whose run begins with the first jobs, and the completed pools."""
+        controller = self._controller or self._open_controller()
+        try:
+            if not self._has_begun:
+                # From here on an interrupt finds what it has to end.
+                self._has_begun = True
+                self._signals.catch()
+                self._begin(controller)
+            return controller, controller.pools()
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
-            raise WorkflowError(f"daskjq can't write its folder {self._folder.path}: {error}") from None
-        systems = ", ".join(dict.fromkeys(pool.system for pool in service.pools))
-        pools = "; ".join(_described(pool) for pool in service.pools)
-        dashboard = f"; dashboard {service.dashboard_link}" if service.dashboard_link else ""
-        self.tell(f"system {systems}; {pools}{dashboard}; journal and logs in {self._folder.path}")
+            raise WorkflowError(self._folder.unwritable(error)) from None
+
+    def _begin(self, controller: Controller) -> None:
+        from ..controller.protocol import Begin
+        from .direct import DirectStarts
+
+        self._folder.create()
+        folder = self._folder
+        controller.begin(Begin(folder.base, folder.name, str(self._cwd), dict(os.environ)), folder)
+        controller.learn(look_ahead(self.workflow.dag, self.warn))
+        if self._config.warm_start is WarmStart.DIRECT:
+            self._direct = DirectStarts(self.workflow, self._arguments, AT_START, local=self._config.local)
+        self._reporting.start(controller, self._direct)
+
+    def _submit(self, controller: Controller, batch: list[tuple[Request, JobSpec]]) -> None:
+        """Hand over a batch of jobs; the first one once the Dask scheduler runs, for only then it is known whether."""
+        if not self._is_told:
+            try:
+                dashboard = controller.dashboard()
+            except DaskjqError as error:
+                raise WorkflowError(str(error)) from None
+            self._is_told = True
+            self._tell_of_start(controller.pools(), dashboard)
+        controller.submit(batch)
+
+    def _tell_of_start(self, pools: Sequence[Pool], dashboard: str) -> None:
+        systems = ", ".join(dict.fromkeys(pool.system for pool in pools))
+        shapes = "; ".join(map(_described, pools))
+        link = f"; dashboard {dashboard}" if dashboard else ""
+        self._reporting.tell(f"system {systems}; {shapes}{link}; journal and logs in {self._folder.path}")
         if not self._config.local:
-            self.tell("'daskjq explain', in another terminal, tells why jobs wait.")
-        return service
+            self._reporting.tell("'daskjq explain', in another terminal, tells why jobs wait.")
 
     def _stop(self, *, cancel: bool) -> None:
-        if self._service is None:
+        controller, self._controller = self._controller, None
+        if controller is None:
+            return
+        if not self._has_begun:
+            controller.discard()
             return
         self._signals.hold()  # first: Snakemake cancels after a signal, and must find what it has to end
-        service, self._service = self._service, None
+        submitted = self._reporting.submitted
         if cancel:
-            self.tell(f"ending {len(self._submitted)} jobs and all pilots.")
-        service.stop(cancel=cancel)
-        self._ended.put(None)
-        if threading.current_thread() is not self._reporting:
-            self._reporting.join(timeout=5)
+            self._reporting.tell(f"ending {len(submitted)} jobs and all pilots.")
+        stopped = controller.stop(cancel=cancel)
+        self._reporting.close()
         if self._direct is not None:
-            for key, (info, launch) in self._submitted.items():
-                if launch.command is not None:
-                    self._direct.interrupted(info.job, begun=key in service.begun)
+            for key, job in submitted.items():
+                if job.is_direct:
+                    self._direct.interrupted(job.info.job, begun=key in stopped.begun)
             self._direct.close()
         self._signals.restore()
-        self.tell(service.summary.line())
-        for line in service.summary.slow_starts():
-            self.tell(line)
+        for line in stopped.lines:
+            self._reporting.tell(line)
 
     def _check_options(self) -> None:
         """Options of Snakemake that are about batch jobs of rules. Raises WorkflowError for what can't work."""
@@ -244,7 +235,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 "has to run as long as the workflow does."
             )
         if remote.jobscript is not None:
-            self.warn("--jobscript has no effect: jobs run on pilots, and have no script of their own.")
+            self._reporting.warn("--jobscript has no effect: jobs run on pilots, and have no script of their own.")
 
     # -- job -> Request and Launch --------------------------------------------------------------------------
 
@@ -275,12 +266,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def _fail_unstarted(self, info: SubmittedJobInfo, request: Request, why: str) -> None:
         """A job fails before it is submitted. Snakemake hears of it as of any other end."""
-        if self._service is not None:
-            self._service.unstarted(request, why)
+        if self._controller is not None:
+            self._controller.unstarted(request, why)
         if self._direct is not None:
             self._direct.unbegun(info.job)
         self.report_job_submission(info)
-        self._ended.put(_Unprepared(info, request, why))
+        self._reporting.unprepared(info, request.rule, request.key, why)
 
     def _warn_of_unmet(self, jobs: Iterable[tuple[Request, Translated]], pools: Sequence[Pool]) -> None:
         """One warning for all that is new: what jobs ask of Slurm that no pool gives.
@@ -300,7 +291,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
                     self._warned.add(words)
                     told.append(f"rule {request.rule} asks for {words}")
         if told:
-            self.warn("; ".join(told) + ". The jobs run on the pools that there are.")
+            self._reporting.warn("; ".join(told) + ". The jobs run on the pools that there are.")
 
     def _tell_of_what_is_beyond(self, jobs: Iterable[tuple[Request, Translated]], pools: Sequence[Pool]) -> None:
         """One line for each kind of resource of which this machine has less than a job asks for."""
@@ -311,7 +302,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 words["daskjq_pool"] = f"rule {request.rule} asks for daskjq_pool={pin}: it runs on this machine"
             for kind in words.keys() - self._warned:
                 self._warned.add(kind)
-                self.warn(f"{words[kind]} (told once for {kind.replace('gpu_percent', 'gpu')}).")
+                self._reporting.warn(f"{words[kind]} (told once for {kind.replace('gpu_percent', 'gpu')}).")
 
     def _launch(self, job: JobExecutorInterface, request: Request, environment: dict[str, str]) -> Launch:
         """Raises OSError where its log can't be written, NotPreparedError where Snakemake can't prepare the job."""
@@ -354,60 +345,6 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _declared(self) -> dict[str, str]:
         """The variables that `envvars:` names."""
         return {name: str(value) for name, value in self.envvars().items()}
-
-    @functools.cached_property
-    def _progress(self) -> dict[str, Any]:
-        """Marks a log record as progress, so that `--quiet progress` leaves it out."""
-        from snakemake.settings.enums import Quietness
-
-        return {"quietness": Quietness.PROGRESS}
-
-    # -- Outcome -> Snakemake -----------------------------------------------------------------------------------
-
-    def _report_ends(self) -> None:
-        while (ended := self._ended.get()) is not None:
-            success = isinstance(ended, _Ended) and ended.outcome.end is End.SUCCEEDED
-            if (service := self._service) is not None:
-                service.reported(ended.request.key, success=success)
-            try:
-                if isinstance(ended, _Ended):
-                    self._report_end(ended, success=success)
-                else:
-                    self._report_error(ended.info, ended.request, printable(ended.why))
-            except Exception as error:  # Snakemake must hear of it, or it waits for ever
-                self.workflow.scheduler.executor_error_callback(error)
-
-    def _report_end(self, ended: _Ended, *, success: bool) -> None:
-        if ended.outcome.warning:
-            self.warn(f"a job of rule {ended.request.rule} {ended.outcome.warning}; log: {ended.launch.log_path}")
-        unwritten = ""
-        if self._direct is not None:
-            if success and ended.outcome.benchmark:
-                try:
-                    self._direct.write_benchmark(ended.info.job, ended.request.key, ended.outcome.benchmark)
-                except Exception as error:  # of any kind: params have whatever the user puts in
-                    unwritten = f"its benchmark can't be written: {error}"
-            self._direct.ended(ended.request.key)
-        if unwritten:
-            self._report_error(ended.info, ended.request, printable(unwritten))
-        elif success:
-            self.report_job_success(ended.info)
-        else:
-            self._report_failure(ended)
-
-    def _report_failure(self, ended: _Ended) -> None:
-        outcome = ended.outcome
-        message = f"{outcome.reason()} on pilot {ended.pilot}; log: {ended.launch.log_path}"
-        if outcome.log_tail:
-            message += "\n    last lines of the log:\n" + "\n".join(
-                f"        {line}" for line in outcome.log_tail.splitlines()
-            )
-        self._report_error(ended.info, ended.request, printable(message), aux_logs=[ended.launch.log_path])
-
-    def _report_error(self, info: SubmittedJobInfo, request: Request, message: str, **more: Any) -> None:
-        if info.job.is_group():
-            self.logger.error(f"daskjq: group {request.rule}: {message}")  # Snakemake shows no message there
-        self.report_job_error(info, msg=message, **more)
 
 
 def _described(pool: Pool) -> str:

@@ -6,7 +6,7 @@ fields below. Readers ignore fields and events that they don't know, so both may
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Event:
         >>> PilotRequested(pilot="main-1", pool="main").record(12.0)
         {'t': 12.0, 'event': 'pilot_requested', 'pilot': 'main-1', 'pool': 'main'}
         """
-        return {"t": now, "event": self.name, **asdict(self)}
+        return {"t": now, "event": self.name, **{field.name: getattr(self, field.name) for field in fields(self)}}
 
 
 @dataclass(frozen=True, slots=True)

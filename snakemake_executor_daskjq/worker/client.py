@@ -15,10 +15,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from ..frames import HEADER, Frame, body_length, decode, encode
 from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.request import TMPDIR, WARM_UP_S, Limits, WarmStart
 from . import log_tail, processes
-from .frames import HEADER, Frame, Scope, body_length, decode, encode
+from .scope import Scope
 from .watch import SNAKEMAKE_MB
 
 if TYPE_CHECKING:

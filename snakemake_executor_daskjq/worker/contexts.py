@@ -18,12 +18,12 @@ from ..model.outcome import PILOT_ENDS
 from ..model.request import WarmStart
 from . import processes
 from .client import HostRefusedError, RuleHost
-from .frames import Scope
+from .scope import Scope
 
 if TYPE_CHECKING:
+    from ..frames import Frame
     from ..model.outcome import Outcome
     from ..model.request import Launch
-    from .frames import Frame
 
 ContextKey: TypeAlias = tuple[object, ...]
 

@@ -35,8 +35,8 @@ from dataclasses import dataclass, field
 from types import NoneType
 from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn
 
+from ..frames import Decoder, Frame, FrameError, encode
 from . import processes
-from .frames import Decoder, Frame, FrameError, encode
 from .lease import GRACE_S, uptime_s
 from .lingering import LOOK_S, Lingering
 from .readiness import make_ready

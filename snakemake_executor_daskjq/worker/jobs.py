@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from distributed import get_worker
 
+from ..model.job_spec import launch_of
 from ..model.outcome import End, Outcome
 from . import folders
 from .contexts import Hosts
@@ -42,21 +43,21 @@ class PilotJobs:
         self.lease.renew(asked_at)
         self.hosts.renew_lease(self.lease.ends_at)
 
-    async def run(self, launch: Launch) -> Outcome:
+    async def run(self, spec: str) -> Outcome:
         if self.lease.is_over():
             # This process was stopped: the job may run elsewhere by now.
             return Outcome(End.LOST, detail="its pilot was out of touch")
-        return await run_granted(launch, self.hosts, self.grants)
+        return await run_granted(launch_of(spec), self.hosts, self.grants)
 
 
-async def run_job(launch: Launch) -> Outcome:
-    """The Dask task of a job: run it on this pilot and tell how it ended.
+async def run_job(spec: str) -> Outcome:
+    """The Dask task of a job (the text of its `JobSpec`): run it on this pilot and tell how it ended.
 
     It is a coroutine, so it runs in the worker's event loop and holds no thread. It never raises for what a
     job or its start does.
     """
     jobs: PilotJobs = get_worker().jobs
-    return await jobs.run(launch)
+    return await jobs.run(spec)
 
 
 async def stop_jobs(grace_s: float, dask_worker: Any) -> None:

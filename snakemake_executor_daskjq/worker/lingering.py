@@ -11,7 +11,7 @@ from . import processes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .frames import Frame
+    from ..frames import Frame
 
 LINGER_S = 1.0
 WRITE_S = 60.0

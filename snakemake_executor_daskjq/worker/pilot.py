@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -186,6 +187,9 @@ def _exit_in(seconds: float) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     status = 0
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["--wait"]:  # a spare one (`cluster.spare`); what follows only tells whose it is
+        argv = json.loads(sys.stdin.readline() or os._exit(0))
     try:
         arguments = parser().parse_args(argv)
         asyncio.run(serve(worker_options(arguments), arguments.lease))

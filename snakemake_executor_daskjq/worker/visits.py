@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from distributed import get_worker
 
+from ..model.job_spec import launch_of
 from ..model.outcome import End, Outcome
 from .contexts import Hosts
 from .dask_internals import running_tasks
@@ -20,7 +21,7 @@ from .grants import Grants
 from .jobs import run_granted
 
 if TYPE_CHECKING:
-    from ..model.request import Amounts, Launch
+    from ..model.request import Amounts
 
 GRACE_S = 5.0
 KEY = "daskjq-"
@@ -66,10 +67,11 @@ class Visits:
                     others.update(amounts)
         return dict(others)
 
-    async def run(self, launch: Launch, run: str) -> Outcome:
+    async def run(self, spec: str, run: str) -> Outcome:
         visit = self._visits.get(run)
         if visit is None:
             return Outcome(End.LOST, detail="its run was out of touch with the worker")
+        launch = launch_of(spec)
         job = asyncio.create_task(run_granted(launch, visit.hosts, visit.grants))
         visit.jobs[job] = launch.amounts
         job.add_done_callback(visit.jobs.pop)
@@ -109,9 +111,9 @@ async def renew(run: str, lease_s: float, dask_worker: Any) -> tuple[dict[str, i
     return visits.used_by_others(run), dict(used)
 
 
-async def run_job(launch: Launch, run: str) -> Outcome:
-    """The Dask task of a guest's job."""
-    return await Visits.of(get_worker()).run(launch, run)
+async def run_job(spec: str, run: str) -> Outcome:
+    """The Dask task of a guest's job (the text of its `JobSpec`)."""
+    return await Visits.of(get_worker()).run(spec, run)
 
 
 async def end(run: str, grace_s: float, dask_worker: Any) -> None:

@@ -20,12 +20,13 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ..frames import HEADER, Frame, body_length, decode, encode
 from . import processes, python_internals
 from .copy_on_write import prepare_to_fork
 from .endings import end_as_python_does
-from .frames import HEADER, Frame, Scope, body_length, decode, encode
 from .host import HANDLED, Host, crash, enter_job, not_started
 from .parse import Parse
+from .scope import Scope
 from .scratch import remove_tree
 from .snakemake_internals import (
     ParsedWorkflow,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ..snakefiles import HELD, MANY, SLOW
-from ..workflow import Workflow
+from ..workflow import CONTROLLER, Workflow
 from .slurm import SlurmCluster, SlurmJob
 
 
@@ -218,13 +218,33 @@ def test_a_pilot_that_is_held_is_told_and_used_once_released(
     assert workflow.output.count("is held in the queue") == 1
 
 
-def test_a_batch_job_that_starts_after_snakemake_was_killed_ends_at_once(
+@pytest.mark.parametrize("killed", ["snakemake", "controller"])
+def test_whichever_is_killed_no_queued_batch_job_is_left(workflow: Workflow, slurm: SlurmCluster, killed: str) -> None:
+    workflow.write(MANY)
+    process = workflow.start("--jobs", "6", "--daskjq-directives=--hold")
+    workflow.wait_until(lambda: workflow.run_folders and workflow.journal("pilot_submitted"))
+    assert [job.state for job in slurm.queued_or_running()] == ["PENDING"]
+    if killed == "snakemake":
+        process.kill()
+        process.wait()
+        workflow.wait_until(lambda: slurm.queued_or_running() == [], timeout=15)
+    else:
+        workflow.only(CONTROLLER).kill()
+        assert process.wait(30) == 1
+        assert "The controller of the run was ended by SIGKILL. Its jobs and pilots have been ended." in workflow.output
+        assert slurm.queued_or_running() == []
+    assert workflow.leftovers(timeout=15) == []
+    assert workflow.journal()[-1]["event"] == "run_ended"
+    assert workflow.journal("pilot_started") == []
+
+
+def test_a_batch_job_that_starts_when_its_run_is_dead_ends_at_once(
     workflow: Workflow, slurm: SlurmCluster, jobs_before: set[str]
 ) -> None:
     workflow.write(MANY)
     process = workflow.start("--jobs", "6", "--daskjq-directives=--hold")
     workflow.wait_until(lambda: workflow.run_folders and workflow.journal("pilot_submitted"))
-    process.kill()
+    workflow.crash()
     process.wait()
     (job,) = new_jobs(slurm, jobs_before)
     slurm.run("scontrol", "release", job.job_id)

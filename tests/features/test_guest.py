@@ -16,7 +16,7 @@ from distributed import Client, LocalCluster
 from distributed.security import Security
 
 from ..snakefiles import MANY, SLOW
-from ..workflow import Workflow
+from ..workflow import CONTROLLER, Workflow
 
 feature = pytest.mark.feature
 
@@ -211,15 +211,20 @@ def test_workers_with_no_gpu_or_a_part_of_one_run_what_fits_them(workflow: Workf
 
 
 @feature("--daskjq-scheduler: kill -9 of Snakemake")
-def test_a_killed_run_leaves_no_job_on_anothers_workers(workflow: Workflow, somebody: Any) -> None:
+@pytest.mark.parametrize("killed", ["snakemake", "controller", "both"])
+def test_a_killed_run_leaves_no_job_on_anothers_workers(workflow: Workflow, somebody: Any, killed: str) -> None:
     before = pids(somebody)
     others = somebody.submit(until, str(workflow.folder / "go"), key="others")
     workflow.write(SLOW)
     process = workflow.start("--jobs", "9", "--daskjq-scheduler", somebody.scheduler.address, "--daskjq-lease", "10s")
     workflow.wait_until(lambda: list(workflow.folder.glob("pid*")))
-    process.kill()
+    controller = workflow.only(CONTROLLER)
+    if killed != "controller":
+        process.kill()
+    if killed != "snakemake":
+        controller.kill()
     killed_at = time.monotonic()
-    process.wait()
+    process.wait(30)
     while left := [process for process in psutil.process_iter() if in_folder(process, workflow.folder)]:
         assert time.monotonic() < killed_at + 10 + 2 + 5 + 2, left  # lease, the time between two looks, grace
         time.sleep(0.05)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from ..snakefiles import CRASHING, HELD, MANY, QUICK, SLOW
-from ..workflow import PILOT, Workflow
+from ..workflow import CONTROLLER, PILOT, Workflow
 
 PHASES: dict[str, Callable[[Workflow], object]] = {
     "starting": lambda workflow: workflow.run_folders and workflow.journal("run_started"),
@@ -26,27 +26,38 @@ ENDINGS = {
     "HUP": (signal.SIGHUP,),
     "KILL": (signal.SIGKILL,),
     "crash": (),
+    "controller killed": (),
+    "controller stopped": (),
+    "controller stopped, ctrl-c": (signal.SIGINT,),
 }
-"""Signals to Snakemake; the crash is an exception out of the thread of the Dask scheduler."""
+"""Signals to Snakemake; the crash is an exception out of the controller's event loop."""
 
 SECONDS = 15
+STOPPED_S = 40
+"""A controller that is stopped is found out when its lease, of 10 s here, is over."""
 
 
 @pytest.mark.parametrize("phase", PHASES)
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_nothing_is_left_and_the_workflow_can_be_run_again(workflow: Workflow, ending: str, phase: str) -> None:
-    workflow.write(CRASHING + (QUICK if phase == "finishing" else SLOW))
-    process = workflow.start("--jobs", "5", "--daskjq-cores", "2")
+    workflow.write(QUICK if phase == "finishing" else SLOW).write(CRASHING, "crashing/sitecustomize.py")
+    workflow.env["PYTHONPATH"] = os.pathsep.join([str(workflow.folder / "crashing"), os.environ.get("PYTHONPATH", "")])
+    process = workflow.start("--jobs", "5", "--daskjq-cores", "2", "--daskjq-lease", "10s")
     workflow.wait_until(lambda: PHASES[phase](workflow))
+    controllers = workflow.started_as(CONTROLLER) if "controller" in ending else []
+    for controller in controllers:  # there is none where the run has just ended
+        controller.send_signal(signal.SIGKILL if ending == "controller killed" else signal.SIGSTOP)
     for signum in ENDINGS[ending]:
         process.send_signal(signum)
     if ending == "crash":
         (workflow.folder / "crash").touch()
-    status = process.wait(SECONDS)
+    status = process.wait(STOPPED_S if "stopped" in ending else SECONDS)
     assert workflow.leftovers(timeout=SECONDS if ending == "KILL" else 0) == []
     if phase != "finishing":  # a run that was just ending may have been through: then Snakemake itself is interrupted
         assert status == (-signal.SIGKILL if ending == "KILL" else 1)
         assert "Traceback" not in workflow.output
+        if "controller" in ending:
+            assert "The controller of the run" in workflow.output
     if ending != "KILL":
         assert workflow.journal()[-1]["event"] == "run_ended"
         assert not any((workflow.run_folders[-1] / "tls").iterdir())  # the run's key is gone
@@ -55,8 +66,10 @@ def test_nothing_is_left_and_the_workflow_can_be_run_again(workflow: Workflow, e
         "ctrl-c",
         "KILL",
         "crash",
+        "controller killed",
     ):  # at once: no lock is left, but by a Snakemake that could not remove it
         workflow.write(MANY)
+        (workflow.folder / "crash").unlink(missing_ok=True)
         unlock = ["--unlock"] if ending == "KILL" else []
         assert not unlock or workflow.run("--jobs", "5", *unlock) == 0
         assert workflow.run("--jobs", "5", "--rerun-incomplete") == 0

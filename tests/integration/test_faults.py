@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from ..snakefiles import WITNESSED
-from ..workflow import PILOT, Workflow
+from ..workflow import CONTROLLER, PILOT, Workflow
 
 
 @pytest.fixture(params=["direct", "workflow"])
@@ -91,6 +91,20 @@ def test_a_stopped_host_alone_loses_nothing(witnessed: Workflow) -> None:
         host.wait(12)
     host.resume()
     (witnessed.folder / "go").touch()
+    assert process.wait(60) == 0
+    assert [event["end"] for event in witnessed.journal("job_ended")] == ["succeeded"] * 2
+
+
+def test_a_snakemake_that_is_suspended_loses_nothing(witnessed: Workflow) -> None:
+    process = witnessed.start("--jobs", "2", "--config", "count=2", "--daskjq-lease", "10s")
+    witnessed.wait_for_line("tries/0", "tries/1")
+    snakemake, controller = psutil.Process(process.pid), witnessed.only(CONTROLLER)
+    snakemake.suspend()
+    (witnessed.folder / "go").touch()
+    witnessed.wait_until(lambda: len(witnessed.journal("job_ended")) == 2)
+    with pytest.raises(psutil.TimeoutExpired):
+        controller.wait(12)
+    snakemake.resume()
     assert process.wait(60) == 0
     assert [event["end"] for event in witnessed.journal("job_ended")] == ["succeeded"] * 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import statistics
 import subprocess
@@ -13,7 +14,7 @@ import psutil
 import pytest
 
 from ..snakefiles import MANY
-from ..workflow import PILOT, Workflow
+from ..workflow import CONTROLLER, Workflow
 
 
 def test_a_workflow_runs_and_a_second_time_there_is_nothing_to_do(workflow: Workflow) -> None:
@@ -259,8 +260,9 @@ def test_nobody_without_the_runs_certificate_gets_in(workflow: Workflow) -> None
     """)
     process = workflow.start("--jobs", "1")
     workflow.wait_for("ready")
-    pilot = workflow.only(PILOT)
-    scheduler = next(argument for argument in pilot.cmdline() if argument.startswith("tls://"))
+    log = (workflow.run_folders[-1] / "pilots" / "local-1.log").read_text()
+    scheduler = log[log.index("Registered to:") :].split()[2]
+    assert scheduler.startswith("tls://")
     for address, security in ((scheduler.replace("tls://", "tcp://"), None), (scheduler, Security.temporary())):
         with pytest.raises(OSError, match=r"Timed out|reset by peer|closed|TLS certificate does not match"):
             Client(address, security=security, timeout=3, set_as_default=False)
@@ -357,6 +359,61 @@ def test_a_dry_run_and_a_touch_start_nothing(workflow: Workflow, option: str) ->
     for i in range(6):
         workflow.write("", f"out/{i}.txt")
     assert workflow.run("--jobs", "2", option, "--forceall") == 0
+    assert workflow.run_folders == []
+
+
+def test_the_main_process_never_imports_what_the_controller_is_for(workflow: Workflow) -> None:
+    hook = """
+    import pandas
+    onsuccess:
+        import sys
+        heavy = {"dask", "distributed", "dask_jobqueue", "pulp", "tornado"}
+        print("imported:", sorted(heavy & {name.partition(".")[0] for name in sys.modules}), flush=True)
+    """
+    workflow.write(hook + MANY)
+    assert workflow.run("--jobs", "2", "--scheduler", "greedy") == 0  # Snakemake's other scheduler needs PuLP
+    assert "imported: []" in workflow.output
+
+
+def test_warnings_of_the_controller_are_in_its_log_and_not_on_the_terminal(workflow: Workflow) -> None:
+    workflow.write(
+        """
+        import sys
+        if "snakemake_executor_daskjq.controller" in sys.orig_argv:
+            import warnings
+            print("a first word", file=sys.stderr, flush=True)  # before there is a folder
+            import asyncio.events
+            new_event_loop = asyncio.events.new_event_loop
+            def loop_that_warns():
+                loop = new_event_loop()
+                loop.call_later(2.0, warnings.warn, "a warning")
+                return loop
+            asyncio.events.new_event_loop = loop_that_warns
+        """,
+        "warning/sitecustomize.py",
+    )
+    workflow.write(MANY.replace('shell: "', 'shell: "sleep 2; '))
+    workflow.env["PYTHONPATH"] = os.pathsep.join([str(workflow.folder / "warning"), os.environ.get("PYTHONPATH", "")])
+    assert workflow.run("--jobs", "2", "--config", "count=1") == 0
+    log = (workflow.run_folders[-1] / "controller.log").read_text()
+    assert "a first word" in log
+    assert "UserWarning: a warning" in log
+    assert "a first word" not in workflow.output
+    assert "a warning" not in workflow.output
+
+
+def test_a_run_of_local_rules_alone_starts_no_controller(workflow: Workflow) -> None:
+    workflow.write("""
+        localrules: a
+        rule a:
+            output: "x"
+            shell: "touch up; while [ ! -e go ]; do sleep 0.05; done; touch {output}"
+    """)
+    process = workflow.start("--jobs", "1")
+    workflow.wait_for("up")
+    assert workflow.started_as(CONTROLLER) == []
+    (workflow.folder / "go").touch()
+    assert process.wait(30) == 0
     assert workflow.run_folders == []
 
 

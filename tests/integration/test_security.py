@@ -56,7 +56,7 @@ def ports(workflow: Workflow) -> list[int]:
     ours = {process.pid for process in workflow.processes()}
     listening = [c for c in psutil.net_connections("inet") if c.status == psutil.CONN_LISTEN and c.pid in ours]
     assert {c.laddr.ip for c in listening} == {"127.0.0.1"}
-    assert len({c.pid for c in listening}) == 2  # Snakemake with the scheduler, and the pilot
+    assert len({c.pid for c in listening}) == 2  # the controller with the scheduler, and the pilot
     return [c.laddr.port for c in listening]
 
 

@@ -1,7 +1,7 @@
 """Whatever comes from outside is understood, passed over, or one clear error: never another exception.
 
 Covers a live rule host, settings, pools files, journals, histories and what batch systems say. Frames are in
-`worker/test_frames.py`, listings of batch jobs in `batch/test_listings.py`, keys of pools in `test_pools.py`.
+`test_frames.py`, listings of batch jobs in `batch/test_listings.py`, keys of pools in `test_pools.py`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 from snakemake_executor_daskjq import journal
 from snakemake_executor_daskjq.batch import pbs, sge, slurm, slurm_partitions
 from snakemake_executor_daskjq.errors import NoRunError, SettingError
+from snakemake_executor_daskjq.frames import HEADER, encode
 from snakemake_executor_daskjq.history import History
 from snakemake_executor_daskjq.model.events import PilotFailed
 from snakemake_executor_daskjq.pools import read
 from snakemake_executor_daskjq.report.run import KINDS, Run, load
 from snakemake_executor_daskjq.settings import Config, ExecutorSettings, configure
 from snakemake_executor_daskjq.text import file_name, printable
-from snakemake_executor_daskjq.worker.frames import HEADER, encode
 
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 anything = st.recursive(plain, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)

@@ -17,7 +17,12 @@ HEAVY = {"distributed", "dask", "dask_jobqueue", "pulp", "pandas"}
 
 # Folder or module -> what nothing in it may import, also not lazily.
 FORBIDDEN: dict[str, set[str]] = {
-    "executor": {"dask_jobqueue", "pulp", "distributed", "dask", f"{OURS}.worker", f"{OURS}.policy"},
+    "executor": {
+        *{"dask_jobqueue", "pulp", "distributed", "dask", f"{OURS}.worker", f"{OURS}.policy", f"{OURS}.cluster"},
+        *{f"{OURS}.controller.{name}" for name in ("process", "run", "sweep")},
+    },
+    "controller": {"snakemake", f"{OURS}.executor", f"{OURS}.report", f"{OURS}.cli"},
+    "frames.py": {"snakemake", "dask", "distributed", OURS},
     "settings.py": {"snakemake", "dask", "distributed"},
     "pools.py": {"snakemake", "dask", "distributed", f"{OURS}.settings"},
     "report": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor", f"{OURS}.worker"},
@@ -36,23 +41,12 @@ FORBIDDEN: dict[str, set[str]] = {
     "journal.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
     "model": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.settings", f"{OURS}.policy", f"{OURS}.cluster"},
     "policy": {
-        *(
-            "snakemake",
-            "dask",
-            "distributed",
-            "asyncio",
-            "threading",
-            "time",
-            "datetime",
-            "os",
-            "pathlib",
-            "subprocess",
-        ),
+        *("snakemake", "dask", "distributed", "asyncio", "threading", "time", "datetime"),
+        *("os", "pathlib", "subprocess"),
         *(f"{OURS}.{higher}" for higher in ("cluster", "worker", "executor", "controller", "journal", "history")),
     },
-    "controller": {"snakemake", f"{OURS}.executor"},
-    "cluster": {"snakemake", f"{OURS}.executor"},
-    "worker": {f"{OURS}.policy", f"{OURS}.executor", f"{OURS}.cluster"},
+    "cluster": {"snakemake", f"{OURS}.executor", f"{OURS}.controller"},
+    "worker": {f"{OURS}.policy", f"{OURS}.executor", f"{OURS}.cluster", f"{OURS}.controller"},
 }
 
 
@@ -119,6 +113,14 @@ def test_rule_hosts_import_no_dask(module: str) -> None:
     """They are forked for each job, and start in the time that a job waits for them."""
     loaded = python(
         f"import sys, {OURS}.worker.{module}\n"
+        f"print(sorted({HEAVY!r} & {{name.partition('.')[0] for name in sys.modules}}))"
+    )
+    assert loaded == "[]"
+
+
+def test_the_protocol_and_the_executor_import_nothing_heavy() -> None:
+    loaded = python(
+        "import sys, snakemake_executor_daskjq.controller.protocol, snakemake_executor_daskjq.executor.controller\n"
         f"print(sorted({HEAVY!r} & {{name.partition('.')[0] for name in sys.modules}}))"
     )
     assert loaded == "[]"

@@ -14,9 +14,10 @@ from snakemake_executor_daskjq.controller.driver import Driver
 from snakemake_executor_daskjq.errors import DaskjqError
 from snakemake_executor_daskjq.history import History
 from snakemake_executor_daskjq.journal import Journal, RunFolder
+from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
-from snakemake_executor_daskjq.model.request import Amounts, Launch, Request
+from snakemake_executor_daskjq.model.request import Amounts, Request
 from snakemake_executor_daskjq.policy.summary import Summary
 
 POOL = Pool("main", "local", cores=2, mem_mb=1000, max_pilots=3)
@@ -40,10 +41,10 @@ class FakeFleet:
         self.ended.append(pilot)
         self.changed.set()
 
-    async def run(self, address: str, launch: Launch, amounts: Amounts) -> Outcome:
-        self.running[f"{launch.key}@{address}"] = asyncio.get_running_loop().create_future()
+    async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome:
+        self.running[f"{spec.key}@{address}"] = asyncio.get_running_loop().create_future()
         self.changed.set()
-        return await self.running[f"{launch.key}@{address}"]
+        return await self.running[f"{spec.key}@{address}"]
 
     async def until(self, condition: Callable[[], object]) -> None:
         while not condition():
@@ -72,10 +73,10 @@ class Told:
         self._fleet().changed.set()
 
 
-def jobs(count: int) -> list[tuple[Request, Launch]]:
-    def job(number: int) -> tuple[Request, Launch]:
+def jobs(count: int) -> list[tuple[Request, JobSpec]]:
+    def job(number: int) -> tuple[Request, JobSpec]:
         key = f"j{number}"
-        return Request(key, number, "rule", 1, {"cores": 1}), Launch(key, (), (), "/", "/log", "python")
+        return Request(key, number, "rule", 1, {"cores": 1}), JobSpec(key, "{}")
 
     return [job(number) for number in range(count)]
 

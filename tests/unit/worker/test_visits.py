@@ -31,7 +31,7 @@ def test_a_visit_is_to_one_worker_and_ends_there_alone() -> None:
         ):
             first, second = await client.run(visits.renew, "mine", 60.0)
             await client.run(visits.end, "mine", 0.0, workers=[first])
-            jobs = [client.submit(visits.run_job, None, "mine", workers=[one], pure=False) for one in (first, second)]
+            jobs = [client.submit(visits.run_job, "[]", "mine", workers=[one], pure=False) for one in (first, second)]
             lost, went_on = await asyncio.gather(*map(result_of, jobs))
             await client.run(visits.end, "mine", 0.0)
             return lost, went_on

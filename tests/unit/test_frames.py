@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq.worker.frames import HEADER, MAX_BYTES, Decoder, FrameError, decode, encode
+from snakemake_executor_daskjq.frames import HEADER, MAX_BYTES, Decoder, FrameError, decode, encode
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -1,13 +1,13 @@
-"""The frames between a pilot and its rule host: four bytes of length (big endian), then a JSON object.
+"""Frames on a socket between two processes of a run: four bytes of length (big endian), then a JSON object.
 
-JSON and not pickle: a frame can never run code. The socket is a pair that only the two processes hold.
+JSON and not pickle: a frame can never run code. The socket is a pair that only the two processes hold: a pilot and its
+rule host, or Snakemake and its controller.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-from enum import StrEnum
 from typing import Any, TypeAlias
 
 Frame: TypeAlias = dict[str, Any]
@@ -15,22 +15,6 @@ Frame: TypeAlias = dict[str, Any]
 HEADER = struct.Struct(">I")
 MAX_BYTES = 64 * 2**20
 """More than any command line and environment can hold; a longer frame is a broken stream."""
-
-
-class Scope(StrEnum):
-    """What it holds for that a warm host refuses a job."""
-
-    JOB = "job"
-    """This job; the host goes on with others."""
-
-    PARSE = "parse"
-    """What the host has parsed: another parse may do."""
-
-    NOW = "now"
-    """The context, as things are: it may be tried again."""
-
-    CONTEXT = "context"
-    """The context, for the rest of the run."""
 
 
 class FrameError(Exception):

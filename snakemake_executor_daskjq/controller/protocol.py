@@ -1,0 +1,269 @@
+"""What Snakemake and its controller say to each other: one frame a message, one function to write it, one to read it.
+
+| from Snakemake | |
+|---|---|
+| `open` | the configuration: answered by `pools` or `failed` |
+| `begin` | the run's folder and surroundings: answered by `begun` or `failed` |
+| `learn` | what the workflow has before it; once, before the first jobs |
+| `jobs` | a batch of them: each ends in one `ends` |
+| `unstarted` | a job that failed before it could be submitted |
+| `reported` | jobs of whose ends Snakemake has heard |
+| `ping` | answered by `pong` |
+| `stop` | the run is over: answered by `stopped`, the last message. So is the end of the stream |
+
+| from the controller | |
+|---|---|
+| `pools` | the completed pools |
+| `ready` | all is imported: from now on pings are answered at once |
+| `begun` | the Dask scheduler runs |
+| `failed` | the run could not begin: why |
+| `ends` | outcomes of jobs, all that came at a time |
+| `tell`, `warn` | lines for the user |
+| `give_up` | the run can't go on: why |
+| `crashed` | the controller has ended all it had, for a defect |
+| `pong`, `stopped` | answers |
+
+What each job needs is written as a list without names, and its job spec as the text that it is: a run may have 100,000.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..model.job_spec import JobSpec
+from ..model.outcome import End, Outcome
+from ..model.pool import Pool
+from ..model.request import Limits, Outlook, Request, WarmStart
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from ..frames import Frame
+    from ..settings import Config
+
+MOST_TEXT = 4 * 2**20
+"""Characters of job specs in one frame, but for the last one's."""
+
+_POOL = tuple(field.name for field in fields(Pool))
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What a run begins with.
+
+    Attributes
+    ----------
+    base, name : of its `RunFolder`, which is there.
+    cwd : the working directory, in which all paths of the run are meant.
+    environment : the variables that pilots start with: a Snakefile may have changed them since the process began.
+    """
+
+    base: Path
+    name: str
+    cwd: str
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A job's end. `pilot` is where it ran."""
+
+    key: str
+    pilot: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """What is left to know of a run when all of it has ended.
+
+    Attributes
+    ----------
+    begun : the keys of jobs that were placed on a pilot and had not ended.
+    lines : what the run used, for the user.
+    """
+
+    begun: frozenset[str]
+    lines: tuple[str, ...]
+
+
+# -- from Snakemake ----------------------------------------------------------------------------------------------------
+
+
+def open_frame(config: Config, cores_limit: int | None) -> Frame:
+    """`cores_limit` is Snakemake's `--cores`."""
+    record = {field.name: getattr(config, field.name) for field in fields(config)}
+    record |= {"pools": [_pool_record(pool) for pool in config.pools], "log_folder": str(config.log_folder)}
+    return {"op": "open", "config": record, "cores_limit": cores_limit}
+
+
+def read_open(frame: Frame) -> tuple[Config, int | None]:
+    from ..settings import Config  # the executor has it, and other readers need none
+
+    record = frame["config"]
+    own = {
+        "pools": tuple(map(_pool, record["pools"])),
+        "log_folder": Path(record["log_folder"]),
+        "warm_start": WarmStart(record["warm_start"]),
+        "limits": Limits(record["limits"]),
+    }
+    return Config(**{**record, **own}), frame["cores_limit"]
+
+
+def begin_frame(begin: Begin) -> Frame:
+    return {
+        "op": "begin",
+        "base": str(begin.base),
+        "name": begin.name,
+        "cwd": begin.cwd,
+        "environment": begin.environment,
+    }
+
+
+def read_begin(frame: Frame) -> Begin:
+    return Begin(Path(frame["base"]), frame["name"], frame["cwd"], frame["environment"])
+
+
+def learn_frame(outlook: Outlook) -> Frame:
+    follows = {rule: sorted(after) for rule, after in outlook.follows.items()}
+    return {"op": "learn", "jobs": outlook.jobs, "follows": follows, "is_open_ended": outlook.is_open_ended}
+
+
+def read_learn(frame: Frame) -> Outlook:
+    follows = {rule: frozenset(after) for rule, after in frame["follows"].items()}
+    return Outlook(frame["jobs"], follows, frame["is_open_ended"])
+
+
+def job_frames(jobs: Iterable[tuple[Request, JobSpec]]) -> Iterator[Frame]:
+    """A batch of jobs: in most cases one frame."""
+    batch: list[list[Any]] = []
+    length = 0
+    for request, spec in jobs:
+        batch.append([*_request_record(request), spec.text])
+        length += len(spec.text)
+        if length > MOST_TEXT:
+            yield {"op": "jobs", "jobs": batch}
+            batch, length = [], 0
+    if batch:
+        yield {"op": "jobs", "jobs": batch}
+
+
+def read_jobs(frame: Frame) -> list[tuple[Request, JobSpec]]:
+    jobs = []
+    for *record, text in frame["jobs"]:
+        request = _request(record)
+        jobs.append((request, JobSpec(request.key, text)))
+    return jobs
+
+
+def unstarted_frame(request: Request, why: str) -> Frame:
+    return {"op": "unstarted", "request": _request_record(request), "why": why}
+
+
+def read_unstarted(frame: Frame) -> tuple[Request, str]:
+    return _request(frame["request"]), frame["why"]
+
+
+def reported_frame(reports: Sequence[tuple[str, bool]]) -> Frame:
+    """Keys of jobs, and whether Snakemake has heard of a success."""
+    return {"op": "reported", "jobs": reports}
+
+
+def read_reported(frame: Frame) -> list[tuple[str, bool]]:
+    return [(key, success) for key, success in frame["jobs"]]
+
+
+def stop_frame(*, cancel: bool) -> Frame:
+    """With `cancel`, running jobs are ended; else there are none."""
+    return {"op": "stop", "cancel": cancel}
+
+
+# -- from the controller -----------------------------------------------------------------------------------------------
+
+
+def pools_frame(pools: Iterable[Pool]) -> Frame:
+    return {"op": "pools", "pools": [_pool_record(pool) for pool in pools]}
+
+
+def read_pools(frame: Frame) -> tuple[Pool, ...]:
+    return tuple(map(_pool, frame["pools"]))
+
+
+def text_frame(op: str, text: str) -> Frame:
+    """Of `failed`, `tell`, `warn`, `give_up` or `crashed`."""
+    return {"op": op, "text": text}
+
+
+def ends_frame(ends: Iterable[Ended]) -> Frame:
+    return {"op": "ends", "ends": [[end.key, end.pilot, *_outcome_record(end.outcome)] for end in ends]}
+
+
+def read_ends(frame: Frame) -> list[Ended]:
+    return [Ended(key, pilot, _outcome(record)) for key, pilot, *record in frame["ends"]]
+
+
+def stopped_frame(stopped: Stopped) -> Frame:
+    return {"op": "stopped", "begun": sorted(stopped.begun), "lines": stopped.lines}
+
+
+def read_stopped(frame: Frame) -> Stopped:
+    return Stopped(frozenset(frame["begun"]), tuple(frame["lines"]))
+
+
+# -- what messages hold ------------------------------------------------------------------------------------------------
+
+
+def _pool_record(pool: Pool) -> dict[str, Any]:
+    record = {name: getattr(pool, name) for name in _POOL}
+    return record | {"scratch_folder": pool.scratch_folder and str(pool.scratch_folder)}
+
+
+def _pool(record: Mapping[str, Any]) -> Pool:
+    own: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+    return Pool(**{**own, "scratch_folder": record["scratch_folder"] and Path(record["scratch_folder"])})
+
+
+def _request_record(request: Request) -> list[Any]:
+    return [
+        request.key,
+        request.job_id,
+        request.rule,
+        request.attempt,
+        request.amounts,
+        request.runtime_s,
+        request.pools,
+        request.priority,
+        request.beyond,
+    ]
+
+
+def _request(record: Sequence[Any]) -> Request:
+    key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond = record
+    pools = None if pools is None else tuple(pools)
+    return Request(key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond)
+
+
+def _outcome_record(outcome: Outcome) -> list[Any]:
+    return [
+        outcome.end,
+        outcome.exit_status,
+        outcome.signal_number,
+        outcome.started_at,
+        outcome.ended_at,
+        outcome.cpu_s,
+        outcome.peak_mem_mb,
+        outcome.detail,
+        outcome.warning,
+        outcome.log_tail,
+        outcome.warm_start,
+        outcome.colder_because,
+        outcome.benchmark,
+    ]
+
+
+def _outcome(record: Sequence[Any]) -> Outcome:
+    own = [*record]
+    own[0], own[-3] = End(own[0]), WarmStart(own[-3])
+    return Outcome(*own)

@@ -1,0 +1,97 @@
+"""What a controller has of one run: its journal, its jobs and its pilots, from the first jobs to the last word."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from ..cluster.fleet import Fleet
+from ..cluster.guest import Guest
+from ..errors import ClusterStartError
+from ..history import History
+from ..journal import SCHEMA, Journal, RunFolder
+from ..model import events
+from ..policy.summary import Summary
+from .driver import Driver
+from .protocol import Stopped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..cluster.spare import Spare
+    from ..model.pool import Pool
+    from ..model.request import Outlook, Request
+    from ..settings import Config
+    from .driver import Reporter
+    from .protocol import Begin
+
+CANCEL_GRACE_S = 5.0
+"""Between TERM and KILL for running jobs when the run is cancelled."""
+
+START_S = 120.0
+"""A scheduler that does not run after this time never will."""
+
+
+class Run:
+    """Starts the scheduler, dispatches jobs, and ends everything. Raises OSError where its journal can't be written."""
+
+    def __init__(
+        self, config: Config, pools: Sequence[Pool], begin: Begin, reporter: Reporter, spare: Spare | None
+    ) -> None:
+        self._folder = folder = RunFolder(begin.base, begin.name)
+        self._config = config
+        self._spare = spare
+        self._summary = Summary()
+        self._journal = Journal(folder.journal_path, reporter.warn)
+        shown = {pool.name: dataclasses.asdict(pool) for pool in pools}
+        self._journal.write(
+            events.RunStarted(schema=SCHEMA, version=version("snakemake-executor-plugin-daskjq"), pools=shown)
+        )
+        history = History(folder.history_path)
+        self._driver = Driver(pools, self._open_fleet, reporter, self._journal, folder, self._summary, history)
+
+    async def start(self) -> str:
+        """Start the Dask scheduler; returns its dashboard's address, or "". Raises ClusterStartError or OSError."""
+        fleet = self._driver.fleet
+        try:
+            async with asyncio.timeout(START_S):
+                await fleet.start()
+        except TimeoutError as error:
+            raise ClusterStartError(f"The Dask scheduler could not be started in {START_S:.0f} s.") from error
+        return fleet.dashboard_link or ""
+
+    def learn(self, outlook: Outlook) -> None:
+        """What the workflow has before it; once, before the first jobs."""
+        self._driver.learn(outlook)
+
+    def submit(self, jobs: Iterable[tuple[Request, Any]]) -> None:
+        """Take over a batch of jobs, each with its `JobSpec`."""
+        self._driver.submit(jobs)
+
+    def unstarted(self, request: Request, why: str) -> None:
+        """Note a job that fails before it could be submitted."""
+        self._driver.unstarted(request, why)
+
+    def reported(self, reports: Iterable[tuple[str, bool]]) -> None:
+        """Note that Snakemake has heard of ends of jobs."""
+        for key, success in reports:
+            self._journal.write(events.JobReported(key=key, success=success))
+            self._summary.job_ended(success=success)
+
+    async def stop(self, *, cancel: bool) -> Stopped:
+        """End pilots and scheduler; with `cancel`, running jobs too. Returns when all are gone."""
+        try:
+            await self._driver.close()
+            begun = frozenset(self._driver.begun)
+            await self._driver.fleet.stop(CANCEL_GRACE_S if cancel else None)
+        finally:
+            self._journal.write(events.RunEnded(cancelled=cancel))
+            self._journal.close()
+        return Stopped(begun, (self._summary.line(), *self._summary.slow_starts()))
+
+    def _open_fleet(self, listener: Any) -> Any:
+        if self._config.scheduler is not None:
+            return Guest(self._config.scheduler, self._config.lease_s, self._folder, listener)
+        return Fleet(self._config, self._folder, listener, self._spare)

@@ -1,0 +1,183 @@
+"""Outcome -> Snakemake's callbacks, from a thread of our own.
+
+The callbacks take Snakemake's scheduler lock, which it holds while it waits for files: whoever listens to the
+controller must not. All that it says comes through here, in its order.
+"""
+
+from __future__ import annotations
+
+import functools
+import queue
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from snakemake_interface_common.exceptions import WorkflowError
+
+from ..model.outcome import End
+from ..text import printable
+
+if TYPE_CHECKING:
+    from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+    from snakemake_interface_executor_plugins.executors.real import RealExecutor
+
+    from ..controller.protocol import Ended
+    from ..model.outcome import Outcome
+    from ..model.request import Launch
+    from .controller import Controller
+    from .direct import DirectStarts
+
+JOIN_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that the controller has, as far as its end needs it."""
+
+    info: SubmittedJobInfo
+    rule: str
+    log_path: str
+    is_direct: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Unprepared:
+    """A job that fails before it is submitted."""
+
+    info: SubmittedJobInfo
+    rule: str
+    key: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    level: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenUp:
+    text: str
+
+
+class Reporting:
+    """Tells Snakemake what the controller says (a `controller.Hears`).
+
+    `submitted` has the jobs that Snakemake has not heard of yet, by their keys.
+    """
+
+    def __init__(self, executor: RealExecutor) -> None:
+        self.submitted: dict[str, Submitted] = {}
+        self._executor = executor
+        self._logger = executor.logger
+        self._controller: Controller | None = None
+        self._direct: DirectStarts | None = None
+        self._queue: queue.SimpleQueue[list[Ended] | _Unprepared | _Line | _GivenUp | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._report, name="daskjq-report", daemon=True)
+
+    def start(self, controller: Controller, direct: DirectStarts | None) -> None:
+        self._controller = controller
+        self._direct = direct
+        self._thread.start()
+
+    def close(self) -> None:
+        """Report what has come; a callback that hangs is left behind."""
+        self._queue.put(None)
+        if threading.current_thread() is not self._thread and self._thread.ident is not None:
+            self._thread.join(timeout=JOIN_S)
+
+    def add(self, info: SubmittedJobInfo, rule: str, launch: Launch) -> None:
+        """A job is about to be submitted."""
+        self.submitted[launch.key] = Submitted(info, rule, launch.log_path, launch.command is not None)
+
+    def unprepared(self, info: SubmittedJobInfo, rule: str, key: str, why: str) -> None:
+        """A job fails before it is submitted."""
+        self._queue.put(_Unprepared(info, rule, key, why))
+
+    # -- what the controller says ----------------------------------------------------------------------------------
+
+    def jobs_ended(self, ends: list[Ended]) -> None:
+        self._queue.put(ends)
+
+    def hear(self, level: str, text: str) -> None:
+        self._queue.put(_Line(level, text))
+
+    def give_up(self, text: str) -> None:
+        self._queue.put(_GivenUp(text))
+
+    # -- lines for the user ----------------------------------------------------------------------------------------
+
+    def tell(self, text: str) -> None:
+        self._logger.info(f"daskjq: {printable(text)}", extra=self._progress)
+
+    def warn(self, text: str) -> None:
+        self._logger.warning(f"daskjq: {printable(text)}")
+
+    @functools.cached_property
+    def _progress(self) -> dict[str, Any]:
+        """Marks a log record as progress, so that `--quiet progress` leaves it out."""
+        from snakemake.settings.enums import Quietness
+
+        return {"quietness": Quietness.PROGRESS}
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def _report(self) -> None:
+        assert self._controller is not None
+        while (item := self._queue.get()) is not None:
+            try:
+                self._handle(item, self._controller)
+            except Exception as error:  # Snakemake must hear of it, or it waits for ever
+                self._executor.workflow.scheduler.executor_error_callback(error)
+            if self._queue.empty():
+                self._controller.flush()
+
+    def _handle(self, item: list[Ended] | _Unprepared | _Line | _GivenUp, controller: Controller) -> None:
+        match item:
+            case list():
+                for ended in item:
+                    controller.reported(ended.key, success=ended.outcome.end is End.SUCCEEDED)
+                    self._report_end(ended)
+            case _Unprepared(info, rule, key, why):
+                controller.reported(key, success=False)
+                self._report_error(info, rule, printable(why))
+            case _Line("tell", text):
+                self.tell(text)
+            case _Line(_, text):
+                self.warn(text)
+            case _GivenUp(text):
+                error = WorkflowError(f"daskjq: {printable(text)}")
+                self._executor.workflow.scheduler.executor_error_callback(error)
+
+    def _report_end(self, ended: Ended) -> None:
+        job, outcome = self.submitted.pop(ended.key), ended.outcome
+        if outcome.warning:
+            self.warn(f"a job of rule {job.rule} {outcome.warning}; log: {job.log_path}")
+        succeeded, unwritten = outcome.end is End.SUCCEEDED, ""
+        if self._direct is not None:
+            if succeeded and outcome.benchmark:
+                try:
+                    self._direct.write_benchmark(job.info.job, ended.key, outcome.benchmark)
+                except Exception as error:  # of any kind: params have whatever the user puts in
+                    unwritten = f"its benchmark can't be written: {error}"
+            self._direct.ended(ended.key)
+        if unwritten:
+            self._report_error(job.info, job.rule, printable(unwritten))
+        elif succeeded:
+            self._executor.report_job_success(job.info)
+        else:
+            self._report_failure(job, outcome, ended.pilot)
+
+    def _report_failure(self, job: Submitted, outcome: Outcome, pilot: str) -> None:
+        message = f"{outcome.reason()} on pilot {pilot}; log: {job.log_path}"
+        if outcome.log_tail:
+            message += "\n    last lines of the log:\n" + "\n".join(
+                f"        {line}" for line in outcome.log_tail.splitlines()
+            )
+        self._report_error(job.info, job.rule, printable(message), aux_logs=[job.log_path])
+
+    def _report_error(self, info: SubmittedJobInfo, rule: str, message: str, **more: Any) -> None:
+        if info.job.is_group():
+            self._logger.error(f"daskjq: group {rule}: {message}")  # Snakemake shows no message there
+        self._executor.report_job_error(info, msg=message, **more)

@@ -1,0 +1,55 @@
+"""A `Launch` on its way from Snakemake to the pilot: a text that nobody in between has to read.
+
+Text and not a structure: what passes it on (JSON frames, Dask's graph) walks through structures, for each job.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .request import Command, Launch, Limits, WarmStart
+
+_LAUNCH = tuple(field.name for field in fields(Launch) if field.name not in ("command", "grant"))
+_COMMAND = tuple(field.name for field in fields(Command))
+_encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """How a job is started. `text` may hold secrets, so it is never shown."""
+
+    key: str
+    text: str
+
+    def __repr__(self) -> str:
+        return f"JobSpec({self.key!r})"
+
+
+def spec_of(launch: Launch) -> JobSpec:
+    """A launch without its grant, which the pilot fills in."""
+    fields = {name: getattr(launch, name) for name in _LAUNCH}
+    if (command := launch.command) is not None:
+        fields["command"] = {name: getattr(command, name) for name in _COMMAND}
+    return JobSpec(launch.key, _encode(fields))
+
+
+def launch_of(text: str) -> Launch:
+    """The launch that `spec_of` was given.
+
+    >>> launch = Launch("a", ("--cores", "1"), (), "/", "/log", "python", command=Command((("true",),), "/"))
+    >>> launch_of(spec_of(launch).text) == launch
+    True
+    """
+    fields: dict[str, Any] = {name: _tuples(value) for name, value in json.loads(text).items()}
+    command = fields.pop("command", None)
+    if command is not None:
+        command = Command(**{name: _tuples(value) for name, value in command.items()})
+    fields |= {"warm_start": WarmStart(fields["warm_start"]), "limits": Limits(fields["limits"])}
+    return Launch(**fields, command=command)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists only."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

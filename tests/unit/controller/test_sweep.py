@@ -1,0 +1,71 @@
+"""What a dead controller's journal tells of what may be left."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from snakemake_executor_daskjq.cluster.spare import PILOT_MODULE
+from snakemake_executor_daskjq.controller.sweep import batch_jobs
+from snakemake_executor_daskjq.journal import Journal, RunFolder, end_abandoned, read
+from snakemake_executor_daskjq.model import events
+
+
+def started(folder: RunFolder) -> Journal:
+    journal = Journal(folder.journal_path, lambda words: None)
+    pools = {"main": {"system": "slurm"}, "here": {"system": "local"}}
+    journal.write(events.RunStarted(schema=1, version="0", pools=pools))
+    return journal
+
+
+def test_all_batch_jobs_that_were_ever_submitted_are_looked_for(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create()
+    journal = started(folder)
+    for pilot, pool, batch_id in (("main-1", "main", "7"), ("here-1", "here", "4711"), ("main-2", "main", "8")):
+        journal.write(events.PilotRequested(pilot=pilot, pool=pool))
+        journal.write(events.PilotSubmitted(pilot=pilot, batch_id=batch_id))
+    journal.write(events.PilotRequested(pilot="main-3", pool="main"))
+    journal.write(events.PilotEnded(pilot="main-2", why="idle"))  # its cancel command may never have run
+    assert batch_jobs(folder.journal_path) == {"slurm": ["7", "8"]}
+
+
+def test_a_run_that_had_hardly_begun_has_none(tmp_path: Path) -> None:
+    assert batch_jobs(tmp_path / "journal.jsonl") == {}
+
+
+def test_a_journal_that_nobody_has_ended_is_ended_once(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create()
+    started(folder).close()
+    with folder.journal_path.open("a") as torn:
+        torn.write('{"t":1,"event":"job_pl')
+    end_abandoned(folder.journal_path)
+    end_abandoned(folder.journal_path)
+    assert [(event["event"], event.get("cancelled")) for event in read(folder.journal_path)] == [
+        ("run_started", None),
+        ("run_ended", True),
+    ]
+
+
+def test_a_pilot_of_the_run_is_ended_and_another_runs_is_not(tmp_path: Path) -> None:
+    """A spare pilot waits for its arguments: it is one that does nothing else."""
+    folders = [RunFolder(tmp_path, name) for name in ("mine", "other")]
+    pilots = []
+    for folder in folders:
+        folder.create()
+        command = [sys.executable, "-m", PILOT_MODULE, "--wait", str(folder.path.absolute())]
+        pilots.append(subprocess.Popen(command, stdin=subprocess.PIPE, env=dict(os.environ)))
+    mine, other = pilots
+    try:
+        sweep = [sys.executable, "-m", "snakemake_executor_daskjq.controller.sweep", str(folders[0].path)]
+        done = subprocess.run(sweep, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout.strip()) == (0, "")
+        assert mine.wait(10) != 0
+        assert other.poll() is None
+    finally:
+        other.kill()
+        for pilot in pilots:
+            pilot.communicate()
