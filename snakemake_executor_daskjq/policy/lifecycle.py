@@ -35,7 +35,10 @@ HOPELESS = (
     "unknown option",
     "illegal -",
     "cannot be used with",
-    "without telling a job's id",  # another system's command answered
+    # The submit command is another system's: it told the job's id in its own way.
+    "it said: your job ",
+    "it said: job <",
+    "it said: submitted batch job ",
     "no such file or directory",
     "command not found",
     "permission denied",

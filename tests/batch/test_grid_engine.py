@@ -14,6 +14,9 @@ from .grid_engine import SLOTS, GridEngine
 
 SCRATCH = "scratch"
 
+LONG = ("--default-resources", "runtime=9")
+"""Jobs for which several pilots are worth it."""
+
 
 @pytest.fixture
 def workflow(tmp_path: Path, grid_engine: GridEngine) -> Iterator[Workflow]:
@@ -75,9 +78,9 @@ def test_a_pilot_with_fewer_slots_than_cores_is_told(workflow: Workflow, grid_en
 
 def test_an_interrupt_ends_running_and_queued_batch_jobs(workflow: Workflow, grid_engine: GridEngine) -> None:
     workflow.write(SLOW)
-    process = workflow.start(*options(grid_engine), "--config", "count=12", "--daskjq-max-pilots", "6")
+    process = workflow.start(*options(grid_engine), "--config", "count=20", "--daskjq-cores", "5", *LONG)
     workflow.wait_until(lambda: list(workflow.folder.glob("pid*")))
-    workflow.wait_until(lambda: len(grid_engine.jobs()) == 6)  # more than there are slots for
+    workflow.wait_until(lambda: "qw" in grid_engine.jobs().values())  # there are slots for one pilot
     process.send_signal(signal.SIGINT)
     assert process.wait(25) == 1
     assert grid_engine.leftovers() == {}
@@ -152,8 +155,6 @@ def test_a_release_takes_the_reason_back(workflow: Workflow, grid_engine: GridEn
 
 def test_a_failed_start_is_told_with_its_reason_and_deleted(workflow: Workflow, grid_engine: GridEngine) -> None:
     workflow.write(MANY)
-    process = workflow.start(*options(grid_engine, "-wd /nonexistent"), "--daskjq-max-pilots", "1")
-    told = "failed to start: error: can't chdir to /nonexistent: No such file or directory. Next try in 1 s."
-    workflow.wait_until(lambda: told in workflow.output)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 1
+    assert workflow.run(*options(grid_engine, "-wd /nonexistent"), timeout=60) == 1
+    assert "failed to start: error: can't chdir to /nonexistent: No such file or directory" in workflow.output
+    assert "No pilot of pool sge could be started" in workflow.output
