@@ -179,7 +179,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._folder.create()
         folder = self._folder
         controller.begin(Begin(folder.base, folder.name, str(self._cwd), dict(os.environ)), folder)
-        controller.learn(look_ahead(self.workflow.dag, self.warn))
+        controller.learn(look_ahead(self.workflow.dag, self._reporting.warn))
         if self._config.warm_start is WarmStart.DIRECT:
             self._direct = DirectStarts(self.workflow, self._arguments, AT_START, local=self._config.local)
         self._reporting.start(controller, self._direct)
