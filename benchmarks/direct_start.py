@@ -38,7 +38,7 @@ rule a:
 SCRIPT = SHELL.replace('shell: "echo {params.unit} > {output}"', 'script: "script.py"')
 SCRIPT_FILE = "open(snakemake.output[0], 'w').write(snakemake.params.unit)\n"
 UNLIMITED = ("--jobs", "unlimited", "--max-jobs-per-timespan", "1000000/1s")
-PARTS = {"daskjq.controller": "controller", "daskjq.worker.pilot": "pilot", "daskjq.worker.host": "launcher"}
+PARTS = {"daskjq.controller": "controller", "daskjq.pilot.process": "pilot", "daskjq.launcher.launcher": "launcher"}
 
 
 @contextmanager

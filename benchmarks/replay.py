@@ -31,7 +31,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from snakemake_executor_daskjq.model import events as journal
+from snakemake_executor_daskjq.journal import events as journal
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Outlook, Request
 from snakemake_executor_daskjq.model.usage import Usage

@@ -23,11 +23,11 @@ from typing import Any
 import psutil
 
 from snakemake_executor_daskjq.frames import HEADER, Frame, body_length, decode, encode
+from snakemake_executor_daskjq.launcher import fork_server as warm
+from snakemake_executor_daskjq.launcher.snakemake_internals import ParsedWorkflow, Snakemake
 from snakemake_executor_daskjq.model.request import Launch, WarmStart
-from snakemake_executor_daskjq.worker import warm
-from snakemake_executor_daskjq.worker.client import start_frame
-from snakemake_executor_daskjq.worker.contexts import opening
-from snakemake_executor_daskjq.worker.snakemake_internals import ParsedWorkflow, Snakemake
+from snakemake_executor_daskjq.pilot.contexts import opening
+from snakemake_executor_daskjq.pilot.launcher_client import start_frame
 
 SNAKEFILE = """
 rule a:
@@ -91,7 +91,7 @@ def marked(function: Callable[..., Any], before: str = "", after: str = "") -> C
 
 
 def host() -> None:
-    """In the place of `worker.warm`: the same, with marks."""
+    """In the place of `launcher.fork_server`: the same, with marks."""
     end = os._exit
 
     def write_and_end(status: int) -> None:

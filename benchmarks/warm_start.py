@@ -174,7 +174,7 @@ def memory() -> None:
             while len(list(folder.glob("up*"))) < 8:
                 time.sleep(0.1)
             below = psutil.Process(process.pid).children(recursive=True)
-            (pilot,) = [p for p in below if "snakemake_executor_daskjq.worker.pilot" in p.cmdline()]
+            (pilot,) = [p for p in below if "snakemake_executor_daskjq.pilot.process" in p.cmdline()]
             (host,) = pilot.children()
             # Snakemake's processes only: the host and its forks, not the shells that the rules run.
             forks = [host, *(p for p in host.children() if p.cmdline() == host.cmdline())]

@@ -16,15 +16,15 @@ from typing import Any
 
 import psutil
 
-from snakemake_executor_daskjq import journal
+from snakemake_executor_daskjq.journal import journal
 
 from .processes import kill, started_with
 
 MARK = "DASKJQ_TEST_RUN"
 
 CONTROLLER = "snakemake_executor_daskjq.controller"
-PILOT = "snakemake_executor_daskjq.worker.pilot"
-HOST, WARM_HOST = "snakemake_executor_daskjq.worker.host", "snakemake_executor_daskjq.worker.warm"
+PILOT = "snakemake_executor_daskjq.pilot.process"
+HOST, WARM_HOST = "snakemake_executor_daskjq.launcher.launcher", "snakemake_executor_daskjq.launcher.fork_server"
 """The modules that processes are started as; of rule hosts, the one of commands and the one that forks."""
 
 

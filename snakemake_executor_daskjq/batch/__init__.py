@@ -2,7 +2,7 @@
 
 A new system is one module with a `SYSTEM` (a `base.BatchSystem`) and one line in `_MODULES`. Modules are imported when
 they are asked for, so that naming a system costs nothing. Nothing here imports Dask or dask-jobqueue: a class only
-names the job class of dask-jobqueue that `cluster.pilots` extends.
+names the job class of dask-jobqueue that `dask_cluster.pilots` extends.
 """
 
 from __future__ import annotations

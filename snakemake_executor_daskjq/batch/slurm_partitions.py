@@ -23,8 +23,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from ..errors import DiscoveryError
-from ..model.pool import Pool
-from ..pools import name_of, seconds
+from ..model.pool import Pool, name_of
+from ..units import seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

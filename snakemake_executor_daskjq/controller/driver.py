@@ -11,17 +11,17 @@ import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from .. import batch
-from ..cluster.pilots import last_words
+from ..dask_cluster.pilots import last_words
 from ..errors import DaskjqError
+from ..launcher.lease import GRACE_S
 from ..policy import messages, planner
 from ..policy.core import Core
-from ..worker.lease import GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from ..history import History
-    from ..journal import Journal, RunFolder
+    from ..journal.history import History
+    from ..journal.journal import Journal, RunFolder
     from ..model.job_spec import JobSpec
     from ..model.outcome import Outcome
     from ..model.pool import Pool
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..policy.summary import Summary
 
 FENCE_S = 5.0
-"""After a pilot has disconnected, its jobs go on for less than this: whoever notices ends them (`worker.lease`)."""
+"""After a pilot has disconnected, its jobs go on for less than this: whoever notices ends them (`launcher.lease`)."""
 
 WAKE_S = GRACE_S + 1.0
 """A rule host whose pilot has died ends its jobs within this time, also if it was stopped before."""

@@ -18,19 +18,19 @@ import sys
 import traceback
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ..cluster.spare import Spare
+from ..dask_cluster.spare import Spare
 from ..errors import DaskjqError
 from ..frames import Decoder, Frame, encode
-from ..journal import RunFolder
+from ..journal.journal import RunFolder
 from . import protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..config.settings import Config
     from ..model.outcome import Outcome
     from ..model.pool import Pool
     from ..model.request import Request
-    from ..settings import Config
     from .run import Run
 
 Answer = TypeVar("Answer")
@@ -217,10 +217,10 @@ class Controller:
 def _completed(config: Config, cores_limit: int | None) -> tuple[Pool, ...]:
     """The pools with all that is known of them. Raises SettingError, DiscoveryError or ClusterStartError."""
     if config.scheduler is not None:
-        from ..cluster import guest
+        from ..dask_cluster import external as guest
 
         return guest.pools(config.scheduler)
-    from ..cluster.offers import complete
+    from ..dask_cluster.offers import complete
 
     return complete(config.pools, cores_limit)
 

@@ -40,8 +40,8 @@ from ..model.request import Limits, Outlook, Request, WarmStart
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from ..config.settings import Config
     from ..frames import Frame
-    from ..settings import Config
 
 MOST_TEXT = 4 * 2**20
 """Characters of job specs in one frame, but for the last one's."""
@@ -100,7 +100,7 @@ def open_frame(config: Config, cores_limit: int | None) -> Frame:
 
 
 def read_open(frame: Frame) -> tuple[Config, int | None]:
-    from ..settings import Config  # the executor has it, and other readers need none
+    from ..config.settings import Config  # the executor has it, and other readers need none
 
     record = frame["config"]
     own = {

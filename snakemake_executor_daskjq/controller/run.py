@@ -7,12 +7,12 @@ import dataclasses
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from ..cluster.fleet import Fleet
-from ..cluster.guest import Guest
+from ..dask_cluster.external import Guest
+from ..dask_cluster.fleet import Fleet
 from ..errors import ClusterStartError
-from ..history import History
-from ..journal import SCHEMA, Journal, RunFolder
-from ..model import events
+from ..journal import events
+from ..journal.history import History
+from ..journal.journal import SCHEMA, Journal, RunFolder
 from ..policy.summary import Summary
 from .driver import Driver
 from .protocol import Stopped
@@ -20,10 +20,10 @@ from .protocol import Stopped
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ..cluster.spare import Spare
+    from ..config.settings import Config
+    from ..dask_cluster.spare import Spare
     from ..model.pool import Pool
     from ..model.request import Outlook, Request
-    from ..settings import Config
     from .driver import Reporter
     from .protocol import Begin
 

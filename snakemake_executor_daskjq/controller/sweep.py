@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from .. import batch, journal
-from ..cluster import guest
-from ..cluster.pilots import LOCAL_GRACE_S, PILOT_MODULE, batch_pilot_class
-from ..journal import RunFolder
+from .. import batch
+from ..dask_cluster import external as guest
+from ..dask_cluster.pilots import LOCAL_GRACE_S, PILOT_MODULE, batch_pilot_class
+from ..journal import journal
+from ..journal.journal import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

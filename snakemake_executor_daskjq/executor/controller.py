@@ -18,22 +18,22 @@ import time
 from concurrent import futures
 from typing import TYPE_CHECKING, Protocol
 
-from .. import journal
 from ..controller import protocol
 from ..errors import ControllerError
 from ..frames import Decoder, Frame, FrameError, encode
+from ..journal import journal
 from ..text import printable
 from .watchdog import PING_S, Verdict, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..config.settings import Config
     from ..controller.protocol import Begin, Ended, Stopped
-    from ..journal import RunFolder
+    from ..journal.journal import RunFolder
     from ..model.job_spec import JobSpec
     from ..model.pool import Pool
     from ..model.request import Outlook, Request
-    from ..settings import Config
 
 START_S = 300.0
 """Importing Dask from a cold network file system may take minutes; the controller answers no pings meanwhile."""

@@ -19,24 +19,25 @@ from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode, SharedFSUsage
 
-from .. import batch, mapping
+from .. import batch
+from ..config.settings import ExecutorSettings, check_given_once, check_places, configure
 from ..errors import DaskjqError, NotPreparedError, shown
-from ..journal import RunFolder
+from ..journal.journal import RunFolder
 from ..model.request import Command, Launch, Request, WarmStart
-from ..settings import ExecutorSettings, check_given_once, check_places, configure
-from ..signals import RunSignals
+from ..resources import mapping
 from .environment import AT_START
 from .job_arguments import JobArguments
 from .remaining_work import look_ahead
+from .signals import RunSignals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-    from ..migration import Translated
     from ..model.job_spec import JobSpec
     from ..model.pool import Pool
+    from ..resources.migration import Translated
     from .controller import Controller
     from .direct import DirectStarts
 
@@ -87,8 +88,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def run_jobs(self, jobs: Sequence[JobExecutorInterface]) -> None:
         """Take over the jobs of a scheduling round."""
-        from ..migration import translate
         from ..model.job_spec import spec_of
+        from ..resources.migration import translate
 
         controller, pools = self._begun_controller()
         asked = []

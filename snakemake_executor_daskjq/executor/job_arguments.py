@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from snakemake_interface_executor_plugins.executors.real import RealExecutor
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-    from ..journal import RunFolder
+    from ..journal.journal import RunFolder
     from ..model.request import Request
 
 MANY_FILES = 20

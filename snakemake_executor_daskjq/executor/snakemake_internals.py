@@ -155,7 +155,7 @@ class LocalRuns:
     def write_benchmark(
         self, job: Any, values: Mapping[str, Any], measured: Mapping[str, Any], *, extended: bool
     ) -> None:
-        """As `run_wrapper` writes a benchmark file, from what `worker.benchmark` has measured.
+        """As `run_wrapper` writes a benchmark file, from what `launcher.benchmark` has measured.
 
         `values`: the params, resources and threads that the job was run with.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .request import Amounts
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +25,7 @@ class Pool:
     name : how users and the journal call it.
     system : one of `batch.NAMES`, or `batch.EXTERNAL`.
     cores, mem_mb, walltime_s : of one pilot (MB of 10^6 bytes, seconds). None means "not stated by the
-        user": the machine or the dask-jobqueue configuration tells (see `cluster.offers.complete`).
+        user": the machine or the dask-jobqueue configuration tells (see `dask_cluster.offers.complete`).
     others : further consumable amounts of one pilot (`gpu`, `disk_mb`, custom names).
     nodes : how many nodes one pilot's allocation spans; cores and memory are of one of them.
     min_pilots, max_pilots : how many are kept while the workflow has work for them, and how many may exist at a time.
@@ -91,6 +95,11 @@ class Pool:
         is always gone already.
         """
         return max(60.0, 0.05 * (self.walltime_s or 0))
+
+
+def name_of(queue: str | None, system: str) -> str:
+    """The name of a pool that is not named: its queue's, or the system's."""
+    return queue if queue and _NAME.fullmatch(queue) else system
 
 
 class PilotState(enum.StrEnum):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ..batch.base import Cause
 from ..errors import NoPilotError
-from ..model import events as journal
+from ..journal import events as journal
 from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.usage import Usage
 from . import messages

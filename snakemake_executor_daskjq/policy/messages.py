@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ..batch.base import Ended, Listed
     from ..errors import DaskjqError
-    from ..model import events as journal
+    from ..journal import events as journal
     from ..model.outcome import Outcome
     from ..model.pool import Pool
     from ..model.request import Amounts, Outlook, Request

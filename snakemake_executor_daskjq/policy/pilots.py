@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..batch import system
 from ..batch.base import Cause, Ended
-from ..model import events
+from ..journal import events
 from ..model.pool import PilotState
 from . import messages
 from .idle import NO_MORE_WORK_S, IdlePilot, Prospects, idle_pilots

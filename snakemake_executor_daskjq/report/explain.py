@@ -7,9 +7,9 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from ..errors import shown
-from ..mapping import ruled_out
 from ..model.pool import PilotState
 from ..policy.rooms import Room
+from ..resources.mapping import ruled_out
 from .forecast import starts
 
 if TYPE_CHECKING:

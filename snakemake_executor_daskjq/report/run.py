@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from ..errors import NoRunError
-from ..journal import is_written, read
-from ..model.events import Event
+from ..journal.events import Event
+from ..journal.journal import is_written, read
 from ..model.pool import Pool
 from ..model.request import Request
 from ..policy.pilot_life import PilotLife

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from snakemake_executor_daskjq.pools import read
+from snakemake_executor_daskjq.config.pools import read
 
 from ..workflow import Workflow
 from .slurm import SlurmCluster

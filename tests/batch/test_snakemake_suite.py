@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import snakemake.common.tests
 
-from snakemake_executor_daskjq.settings import ExecutorSettings
+from snakemake_executor_daskjq.config.settings import ExecutorSettings
 
 from ..integration.test_snakemake_suite import S3
 from ..s3 import s3_server

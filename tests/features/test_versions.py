@@ -10,7 +10,7 @@ from ..workflow import Workflow
 # Read by each Python before anything else: changes Snakemake in warm hosts only, as another version might.
 CHANGED = """
     import sys
-    if "snakemake_executor_daskjq.worker.warm" in sys.orig_argv:
+    if "snakemake_executor_daskjq.launcher.fork_server" in sys.orig_argv:
         import snakemake.api, snakemake.workflow, tempfile, types
         class TemporaryDirectory:
             def __init__(self, **options):

@@ -120,7 +120,7 @@ def test_a_second_interrupt_does_not_leave_anything_behind(workflow: Workflow) -
 def test_an_interrupt_at_the_very_moment_when_the_run_ends_leaves_nothing(workflow: Workflow) -> None:
     interrupted = """
     onstart:
-        from snakemake_executor_daskjq.signals import RunSignals
+        from snakemake_executor_daskjq.executor.signals import RunSignals
         hold = RunSignals.hold
         def interrupt(signals):
             RunSignals.hold = hold

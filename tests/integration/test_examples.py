@@ -7,7 +7,7 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-from snakemake_executor_daskjq.settings import ExecutorSettings
+from snakemake_executor_daskjq.config.settings import ExecutorSettings
 
 from ..workflow import Workflow
 

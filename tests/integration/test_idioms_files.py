@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_daskjq.settings import ExecutorSettings
+from snakemake_executor_daskjq.config.settings import ExecutorSettings
 
 from ..idiom import FOLDER, Idiom, each_name_or_a_refusal, folder_of_link_and_file_of_tomorrow, temporary_folders
 from ..levels import LEVELS

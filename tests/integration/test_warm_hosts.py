@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_daskjq.launcher import processes
 from snakemake_executor_daskjq.model.outcome import PILOT_ENDS, End, Outcome
 from snakemake_executor_daskjq.model.request import Launch, WarmStart
-from snakemake_executor_daskjq.worker import contexts, processes
-from snakemake_executor_daskjq.worker.contexts import Hosts
-from snakemake_executor_daskjq.worker.grants import Grants
-from snakemake_executor_daskjq.worker.jobs import run_granted
+from snakemake_executor_daskjq.pilot import contexts
+from snakemake_executor_daskjq.pilot.contexts import Hosts
+from snakemake_executor_daskjq.pilot.grants import Grants
+from snakemake_executor_daskjq.pilot.jobs import run_granted
 
 from ..awaiting import appears, gone, until
 

@@ -20,15 +20,15 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq import journal
 from snakemake_executor_daskjq.batch import pbs, sge, slurm, slurm_partitions
+from snakemake_executor_daskjq.config.pools import read
+from snakemake_executor_daskjq.config.settings import Config, ExecutorSettings, configure
 from snakemake_executor_daskjq.errors import NoRunError, SettingError
 from snakemake_executor_daskjq.frames import HEADER, encode
-from snakemake_executor_daskjq.history import History
-from snakemake_executor_daskjq.model.events import PilotFailed
-from snakemake_executor_daskjq.pools import read
+from snakemake_executor_daskjq.journal import journal
+from snakemake_executor_daskjq.journal.events import PilotFailed
+from snakemake_executor_daskjq.journal.history import History
 from snakemake_executor_daskjq.report.run import KINDS, Run, load
-from snakemake_executor_daskjq.settings import Config, ExecutorSettings, configure
 from snakemake_executor_daskjq.text import file_name, printable
 
 plain = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
@@ -73,7 +73,7 @@ def test_a_live_host_ends_in_order_whatever_it_is_sent(pieces: list[bytes]) -> N
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
-            command = [sys.executable, "-m", "snakemake_executor_daskjq.worker.host", str(theirs.fileno())]
+            command = [sys.executable, "-m", "snakemake_executor_daskjq.launcher.launcher", str(theirs.fileno())]
             host = subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE, text=True)
         for piece in pieces:
             try:

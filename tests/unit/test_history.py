@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_daskjq.history import MOST_RULES, History
+from snakemake_executor_daskjq.journal.history import MOST_RULES, History
 from snakemake_executor_daskjq.model.usage import Usage
 
 
@@ -60,7 +60,7 @@ def test_the_file_is_bounded_and_the_oldest_rules_go(tmp_path: Path) -> None:
 
 def test_runs_that_end_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from snakemake_executor_daskjq.history import History\n"
+        "import sys, pathlib; from snakemake_executor_daskjq.journal.history import History\n"
         "from snakemake_executor_daskjq.model.usage import Usage\n"
         "history = History(pathlib.Path(sys.argv[1]))\n"
         "for _ in range(50):\n"

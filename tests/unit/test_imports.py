@@ -1,4 +1,4 @@
-"""Who may import whom (the table in the README's design section), and what discovery costs."""
+"""Who may import whom, and what discovery costs."""
 
 from __future__ import annotations
 
@@ -15,38 +15,37 @@ PACKAGE = ROOT / "snakemake_executor_daskjq"
 OURS = "snakemake_executor_daskjq"
 HEAVY = {"distributed", "dask", "dask_jobqueue", "pulp", "pandas"}
 
-# Folder or module -> what nothing in it may import, also not lazily.
+LAYERS = (
+    *("cli", "executor", "report", "controller", "dask_cluster", "config", "resources", "policy"),
+    *("pilot", "launcher", "batch", "journal", "model"),
+)
+"""From what a user touches to what everybody knows: none imports one before it, also not lazily."""
+
+SHARED = {"errors.py", "frames.py", "text.py", "units.py", "__init__.py"}
+"""Modules that all may import and that import no layer."""
+
+DASK = {"dask", "distributed", "dask_jobqueue"}
+IMPURE = {"asyncio", "threading", "time", "datetime", "os", "pathlib", "subprocess", "socket"}
+STARTS_RUNS = {f"{OURS}.controller.{name}" for name in ("driver", "process", "run", "sweep")}
+
 FORBIDDEN: dict[str, set[str]] = {
+    # Beyond the layers: what nothing in it may import.
     "executor": {
-        *{"dask_jobqueue", "pulp", "distributed", "dask", f"{OURS}.worker", f"{OURS}.policy", f"{OURS}.cluster"},
-        *{f"{OURS}.controller.{name}" for name in ("process", "run", "sweep")},
+        *(DASK | STARTS_RUNS | {"pulp"}),
+        *(f"{OURS}.{layer}" for layer in ("report", "dask_cluster", "pilot", "launcher")),
     },
-    "controller": {"snakemake", f"{OURS}.executor", f"{OURS}.report", f"{OURS}.cli"},
-    "frames.py": {"snakemake", "dask", "distributed", OURS},
-    "settings.py": {"snakemake", "dask", "distributed"},
-    "pools.py": {"snakemake", "dask", "distributed", f"{OURS}.settings"},
-    "report": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor", f"{OURS}.worker"},
-    "cli.py": {"snakemake", "dask", "distributed", "pulp"},
-    "profile_migration.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
-    "migration.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
-    "preview.py": {"dask", "distributed", "pulp", f"{OURS}.cluster", f"{OURS}.executor"},
-    "batch": {
-        *("snakemake", "dask", "distributed", "dask_jobqueue", "pulp"),
-        *(f"{OURS}.{higher}" for higher in ("settings", "cluster", "executor", "worker", "policy", "mapping")),
-    },
-    "signals.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
-    "mapping.py": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.cluster"},
-    "history.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
-    "text.py": {"snakemake", "dask", "distributed", "dask_jobqueue", "pulp", f"{OURS}.cluster", f"{OURS}.worker"},
-    "journal.py": {"snakemake", "dask", "distributed", f"{OURS}.cluster", f"{OURS}.executor"},
-    "model": {"snakemake", "dask", "distributed", "pulp", f"{OURS}.settings", f"{OURS}.policy", f"{OURS}.cluster"},
-    "policy": {
-        *("snakemake", "dask", "distributed", "asyncio", "threading", "time", "datetime"),
-        *("os", "pathlib", "subprocess"),
-        *(f"{OURS}.{higher}" for higher in ("cluster", "worker", "executor", "controller", "journal", "history")),
-    },
-    "cluster": {"snakemake", f"{OURS}.executor", f"{OURS}.controller"},
-    "worker": {f"{OURS}.policy", f"{OURS}.executor", f"{OURS}.cluster", f"{OURS}.controller"},
+    "cli": {"snakemake.settings", "pulp", *DASK},
+    "report": {"snakemake", "pulp", *DASK, *STARTS_RUNS, f"{OURS}.controller", f"{OURS}.dask_cluster"},
+    "controller": {"snakemake"},
+    "dask_cluster": {"snakemake"},
+    "config": {"snakemake", *DASK},
+    "resources": {"snakemake", "pulp", *DASK},
+    "policy": {"snakemake", *DASK, *IMPURE, f"{OURS}.pilot", f"{OURS}.launcher", f"{OURS}.journal.journal"},
+    "pilot": {"snakemake", "pulp", "dask_jobqueue", f"{OURS}.journal"},
+    "launcher": {"pulp", *DASK, f"{OURS}.batch", f"{OURS}.journal"},
+    "batch": {"snakemake", "pulp", *DASK},
+    "journal": {"snakemake", "pulp", *DASK},
+    "model": {"snakemake", "pulp", *DASK, *IMPURE},
 }
 
 
@@ -73,24 +72,34 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def modules(where: str) -> list[Path]:
-    path = PACKAGE / where
-    return [path] if path.suffix else sorted(path.rglob("*.py"))
+def imports_of(layer: str) -> set[tuple[str, str]]:
+    """The modules of a layer with what each imports."""
+    return {(path.name, name) for path in (PACKAGE / layer).rglob("*.py") for name in imported(path)}
 
 
-@pytest.mark.parametrize("where", FORBIDDEN)
-def test_lower_rows_never_import_higher_ones(where: str) -> None:
-    allowed_exception = {"snakemake.settings.enums"} if where == "executor" else set()
-    for path in modules(where):
-        for name in imported(path) - allowed_exception:
-            for forbidden in FORBIDDEN[where]:
-                assert not f"{name}.".startswith(f"{forbidden}."), f"{path.name} imports {name}"
+@pytest.mark.parametrize("layer", LAYERS)
+def test_lower_layers_never_import_higher_ones(layer: str) -> None:
+    higher = {f"{OURS}.{other}" for other in LAYERS[: LAYERS.index(layer)]}
+    forbidden = higher | FORBIDDEN[layer]
+    allowed = {"snakemake.settings.enums"} if layer == "executor" else set()
+    found = imports_of(layer)
+    assert found
+    for module, name in found:
+        if name not in allowed:
+            assert not [one for one in forbidden if f"{name}.".startswith(f"{one}.")], f"{module} imports {name}"
 
 
-def test_every_module_is_held_by_a_rule() -> None:
-    free = {"errors.py", "__init__.py"}
-    unruled = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert unruled - free - set(FORBIDDEN) == set()
+def test_what_all_may_import_imports_no_layer() -> None:
+    for name in SHARED:
+        layers = {
+            other for other in imported(PACKAGE / name) if other.removeprefix(f"{OURS}.").partition(".")[0] in LAYERS
+        }
+        assert layers == set(), name
+
+
+def test_every_module_is_in_a_layer_or_shared() -> None:
+    here = {path.name for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert here == SHARED | set(LAYERS)
 
 
 def python(code: str, **env: str) -> str:
@@ -108,11 +117,11 @@ def test_discovery_imports_nothing_heavy() -> None:
     assert loaded == "[]"
 
 
-@pytest.mark.parametrize("module", ["host", "warm"])
+@pytest.mark.parametrize("module", ["launcher", "fork_server"])
 def test_rule_hosts_import_no_dask(module: str) -> None:
     """They are forked for each job, and start in the time that a job waits for them."""
     loaded = python(
-        f"import sys, {OURS}.worker.{module}\n"
+        f"import sys, {OURS}.launcher.{module}\n"
         f"print(sorted({HEAVY!r} & {{name.partition('.')[0] for name in sys.modules}}))"
     )
     assert loaded == "[]"

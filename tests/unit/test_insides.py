@@ -8,15 +8,15 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[2] / "snakemake_executor_daskjq"
 
 INSIDES = {
-    "cluster/dask_internals.py",
-    "cluster/pilots.py",  # dask-jobqueue's job classes, which it extends
+    "dask_cluster/dask_internals.py",
+    "dask_cluster/pilots.py",  # dask-jobqueue's job classes, which it extends
     "executor/snakemake_internals.py",
-    "preview.py",  # Snakemake's steps to a DAG
-    "worker/dask_internals.py",
-    "worker/inert_state.py",  # what objects of Python, numpy and pandas hold; what it does not know is refused
-    "worker/python_internals.py",
-    "worker/shortcuts.py",  # left out where Snakemake is another
-    "worker/snakemake_internals.py",
+    "cli/preview.py",  # Snakemake's steps to a DAG
+    "pilot/dask_internals.py",
+    "launcher/inert_state.py",  # what objects of Python, numpy and pandas hold; what it does not know is refused
+    "launcher/python_internals.py",
+    "launcher/shortcuts.py",  # left out where Snakemake is another
+    "launcher/snakemake_internals.py",
 }
 DOCUMENTED = {"os._exit", "sys._getframe"}
 
@@ -41,4 +41,4 @@ def test_private_names_of_others_are_used_in_their_modules_only() -> None:
         str(path.relative_to(PACKAGE)): found for path in PACKAGE.rglob("*.py") if (found := private(path) - DOCUMENTED)
     }
     assert {name: found for name, found in used.items() if name not in INSIDES} == {}
-    assert used.keys() | {"worker/dask_internals.py"} == INSIDES  # none is listed for nothing
+    assert used.keys() | {"pilot/dask_internals.py"} == INSIDES  # none is listed for nothing

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_daskjq import journal
-from snakemake_executor_daskjq.journal import Journal
-from snakemake_executor_daskjq.model.events import PilotRequested
+from snakemake_executor_daskjq.journal import journal
+from snakemake_executor_daskjq.journal.events import PilotRequested
+from snakemake_executor_daskjq.journal.journal import Journal
 
 
 def test_a_line_that_a_full_disk_cuts_off_is_told_once_and_spoils_no_other(

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq.errors import ClosedPoolsError
-from snakemake_executor_daskjq.mapping import amounts, check_feasible, open_pools, unmet_labels
-from snakemake_executor_daskjq.migration import translate
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
+from snakemake_executor_daskjq.resources.mapping import amounts, check_feasible, open_pools, unmet_labels
+from snakemake_executor_daskjq.resources.migration import translate
 
 MAIN = Pool("main", "slurm", queue="main", cores=8, mem_mb=16000)
 LONG = Pool("long", "slurm", queue="long", cores=8, mem_mb=16000, directives=("--qos=long", "-M other"))

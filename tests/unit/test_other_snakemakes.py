@@ -8,7 +8,7 @@ import pytest
 import snakemake.cli  # before snakemake.workflow, which can't be imported alone
 import snakemake.workflow
 
-from snakemake_executor_daskjq import preview
+from snakemake_executor_daskjq.cli import preview
 from snakemake_executor_daskjq.errors import UnexpectedSnakemakeError
 from snakemake_executor_daskjq.executor.remaining_work import look_ahead
 from snakemake_executor_daskjq.model.request import Outlook

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakemake_executor_daskjq.config.pools import KEYS, read
+from snakemake_executor_daskjq.config.settings import POOL_OPTIONS, ExecutorSettings, configure
 from snakemake_executor_daskjq.errors import SettingError
 from snakemake_executor_daskjq.model.pool import Pool
-from snakemake_executor_daskjq.pools import KEYS, read
-from snakemake_executor_daskjq.settings import POOL_OPTIONS, ExecutorSettings, configure
 
 EVERYTHING = """\
 defaults:

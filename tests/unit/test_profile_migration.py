@@ -7,8 +7,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakemake_executor_daskjq.cli.profile_migration import migrate
 from snakemake_executor_daskjq.errors import DaskjqError
-from snakemake_executor_daskjq.profile_migration import migrate
 
 PROFILE = """\
 # of our group

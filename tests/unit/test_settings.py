@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from snakemake_executor_daskjq.config.settings import Config, ExecutorSettings, check_places, configure
 from snakemake_executor_daskjq.errors import PlaceError, SettingError
-from snakemake_executor_daskjq.pools import seconds
-from snakemake_executor_daskjq.settings import Config, ExecutorSettings, check_places, configure
+from snakemake_executor_daskjq.units import seconds
 
 
 def test_without_any_option_it_is_one_pilot_on_this_machine() -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq.batch import slurm_partitions
+from snakemake_executor_daskjq.config.pools import read
 from snakemake_executor_daskjq.errors import DiscoveryError
 from snakemake_executor_daskjq.model.pool import Pool
-from snakemake_executor_daskjq.pools import read
 
 REAL = (
     "PartitionName=main AllowGroups=ALL AllowAccounts=ALL AllowQos=ALL AllocNodes=ALL Default=YES QoS=N/A "

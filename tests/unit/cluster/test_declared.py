@@ -8,11 +8,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq import mapping
-from snakemake_executor_daskjq.cluster import declared
+from snakemake_executor_daskjq.dask_cluster import declared
 from snakemake_executor_daskjq.errors import InfeasibleRequestError
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.policy.fit import misfits_new_pilot
+from snakemake_executor_daskjq.resources import mapping
 
 NAMES = st.sampled_from(["GPU", "gpu", "gpus", "licenses", "disk_mb", "cores", "mem_mb", "x"])
 AMOUNTS = st.one_of(st.integers(0, 10**12), st.floats(-1, 1e300), st.just(float("inf")), st.just(float("nan")))

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager, suppress
 
 from distributed import Client, LocalCluster
 
-from snakemake_executor_daskjq.cluster import fleet
-from snakemake_executor_daskjq.cluster.fleet import outcome_of
+from snakemake_executor_daskjq.dask_cluster import fleet
+from snakemake_executor_daskjq.dask_cluster.fleet import outcome_of
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 
 from ...awaiting import until

@@ -18,11 +18,11 @@ import pytest
 from snakemake_executor_daskjq import batch
 from snakemake_executor_daskjq.batch.base import BatchSystem, Listed, ListedState
 from snakemake_executor_daskjq.batch.commands import CommandError
-from snakemake_executor_daskjq.cluster import pilots
-from snakemake_executor_daskjq.cluster.pilots import PilotSetup, batch_pilot_class, job_options, worker_arguments
-from snakemake_executor_daskjq.cluster.security import RunSecurity
+from snakemake_executor_daskjq.dask_cluster import pilots
+from snakemake_executor_daskjq.dask_cluster.pilots import PilotSetup, batch_pilot_class, job_options, worker_arguments
+from snakemake_executor_daskjq.dask_cluster.security import RunSecurity
 from snakemake_executor_daskjq.model.pool import Pool
-from snakemake_executor_daskjq.worker.pilot import parser, worker_options
+from snakemake_executor_daskjq.pilot.process import parser, worker_options
 
 BATCH_SYSTEMS = [name for name in batch.NAMES if batch.system(name).queues]
 
@@ -67,7 +67,7 @@ def script(system: str, setup: PilotSetup, **more: Any) -> str:
 @pytest.mark.parametrize("system", BATCH_SYSTEMS)
 def test_every_system_starts_our_pilot_with_what_the_pool_says(system: str, setup: PilotSetup) -> None:
     text = script(system, setup)
-    assert "-m snakemake_executor_daskjq.worker.pilot tls://10.0.0.1:1 --name main-1" in text
+    assert "-m snakemake_executor_daskjq.pilot.process tls://10.0.0.1:1 --name main-1" in text
     assert "--resources cores=4,mem_mb=8000,gpu_percent=200" in text
     assert "module load gcc" in text
     assert "PRIVATE KEY" not in text
@@ -181,8 +181,8 @@ def test_a_submission_runs_without_the_variables_of_a_surrounding_job(
 def test_the_pilot_understands_its_own_command_line(system: str, setup: PilotSetup) -> None:
     import shlex
 
-    (line,) = [line for line in script(system, setup).splitlines() if "worker.pilot" in line]
-    arguments = shlex.split(line.partition("worker.pilot ")[2])
+    (line,) = [line for line in script(system, setup).splitlines() if "pilot.process" in line]
+    arguments = shlex.split(line.partition("pilot.process ")[2])
     options = worker_options(parser().parse_args(arguments))
     assert options["name"] == "main-1"
     assert options["nthreads"] == 4

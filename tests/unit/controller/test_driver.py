@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_daskjq import journal
 from snakemake_executor_daskjq.controller import driver
 from snakemake_executor_daskjq.controller.driver import Driver
 from snakemake_executor_daskjq.errors import DaskjqError
-from snakemake_executor_daskjq.history import History
-from snakemake_executor_daskjq.journal import Journal, RunFolder
+from snakemake_executor_daskjq.journal import journal
+from snakemake_executor_daskjq.journal.history import History
+from snakemake_executor_daskjq.journal.journal import Journal, RunFolder
 from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool

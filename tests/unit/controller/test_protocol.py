@@ -8,13 +8,13 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakemake_executor_daskjq.config.settings import Config
 from snakemake_executor_daskjq.controller import protocol
 from snakemake_executor_daskjq.frames import Decoder, Frame, encode
 from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.outcome import Outcome
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Outlook, Request
-from snakemake_executor_daskjq.settings import Config
 
 names = st.text(max_size=8) | st.just("\udcff")
 amounts = st.dictionaries(names, st.integers(), max_size=2)

@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from snakemake_executor_daskjq.cluster.spare import PILOT_MODULE
 from snakemake_executor_daskjq.controller.sweep import batch_jobs
-from snakemake_executor_daskjq.journal import Journal, RunFolder, end_abandoned, read
-from snakemake_executor_daskjq.model import events
+from snakemake_executor_daskjq.dask_cluster.spare import PILOT_MODULE
+from snakemake_executor_daskjq.journal import events
+from snakemake_executor_daskjq.journal.journal import Journal, RunFolder, end_abandoned, read
 
 
 def started(folder: RunFolder) -> Journal:

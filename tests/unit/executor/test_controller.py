@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_daskjq.config.settings import Config
 from snakemake_executor_daskjq.controller import protocol
 from snakemake_executor_daskjq.errors import ControllerError
 from snakemake_executor_daskjq.executor import controller
@@ -16,7 +17,6 @@ from snakemake_executor_daskjq.executor.controller import Controller
 from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
-from snakemake_executor_daskjq.settings import Config
 
 CONFIG = Config((Pool("local", "local", cores=3, mem_mb=100),), Path("folder"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from snakemake_executor_daskjq.errors import DaskjqError
-from snakemake_executor_daskjq.model import events as journal
+from snakemake_executor_daskjq.journal import events as journal
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request

@@ -6,7 +6,7 @@ import pytest
 
 from snakemake_executor_daskjq.batch.base import Cause, Ended, Listed, ListedState
 from snakemake_executor_daskjq.errors import NoPilotError
-from snakemake_executor_daskjq.model import events
+from snakemake_executor_daskjq.journal import events
 from snakemake_executor_daskjq.model.outcome import PILOT_ENDS, End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Outlook, Request

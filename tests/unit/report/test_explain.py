@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from snakemake_executor_daskjq.errors import NoRunError
-from snakemake_executor_daskjq.journal import Journal
-from snakemake_executor_daskjq.model import events
+from snakemake_executor_daskjq.journal import events
+from snakemake_executor_daskjq.journal.journal import Journal
 from snakemake_executor_daskjq.model.outcome import End
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import WarmStart

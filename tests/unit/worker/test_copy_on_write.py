@@ -16,7 +16,7 @@ def run(code: str) -> str:
 def test_gathered_code_does_what_it_did() -> None:
     program = """
         import traceback
-        from snakemake_executor_daskjq.worker.copy_on_write import gather_code
+        from snakemake_executor_daskjq.launcher.copy_on_write import gather_code
 
         def outer(n):
             def inner(k=1):
@@ -61,7 +61,7 @@ def test_gathered_code_does_what_it_did() -> None:
 def test_code_and_values_become_immortal_and_what_must_end_does_not() -> None:
     program = """
         import sys, weakref
-        from snakemake_executor_daskjq.worker import copy_on_write
+        from snakemake_executor_daskjq.launcher import copy_on_write
 
         class Held:
             pass
@@ -91,7 +91,7 @@ def test_code_and_values_become_immortal_and_what_must_end_does_not() -> None:
 def test_nothing_is_marked_where_there_are_no_immortal_objects() -> None:
     program = """
         import sys
-        from snakemake_executor_daskjq.worker import copy_on_write
+        from snakemake_executor_daskjq.launcher import copy_on_write
 
         def function():
             pass
@@ -106,7 +106,7 @@ def test_nothing_is_marked_where_there_are_no_immortal_objects() -> None:
 def test_frames_below_the_fork_keep_what_they_hold() -> None:
     program = """
         import weakref
-        from snakemake_executor_daskjq.worker import copy_on_write
+        from snakemake_executor_daskjq.launcher import copy_on_write
 
         class Held:
             pass

@@ -14,7 +14,7 @@ import pytest
 PROGRAM = """
 import gc, os, sys
 sys.path.insert(0, {root!r})
-from snakemake_executor_daskjq.worker.endings import end_as_python_does
+from snakemake_executor_daskjq.launcher.endings import end_as_python_does
 class Noted:
     def __init__(self, name):
         self.name = name

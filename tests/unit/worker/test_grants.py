@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq.worker.grants import Cores, Gpus, Grants, granted_gpus
-from snakemake_executor_daskjq.worker.scratch import Scratch, remove_tree
+from snakemake_executor_daskjq.launcher.scratch import Scratch, remove_tree
+from snakemake_executor_daskjq.pilot.grants import Cores, Gpus, Grants, granted_gpus
 
 
 @given(st.integers(1, 6), st.lists(st.tuples(st.booleans(), st.integers(1, 4)), max_size=40))

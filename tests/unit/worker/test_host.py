@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_daskjq.launcher import processes
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Grant, Launch, Limits, WarmStart
-from snakemake_executor_daskjq.worker import client, processes
-from snakemake_executor_daskjq.worker.client import RuleHost, _outcome
-from snakemake_executor_daskjq.worker.contexts import Hosts
+from snakemake_executor_daskjq.pilot import launcher_client as client
+from snakemake_executor_daskjq.pilot.contexts import Hosts
+from snakemake_executor_daskjq.pilot.launcher_client import RuleHost, _outcome
 
 from ...awaiting import appears, gone
 
@@ -240,9 +241,9 @@ def test_when_the_host_dies_its_jobs_are_lost_and_gone(tmp_path: Path) -> None:
 PILOT = """
 import asyncio, os, sys
 from snakemake_executor_daskjq.model.request import Grant, Launch
-from snakemake_executor_daskjq.worker import contexts
-from snakemake_executor_daskjq.worker.client import RuleHost
-from snakemake_executor_daskjq.worker.contexts import Hosts
+from snakemake_executor_daskjq.pilot import contexts
+from snakemake_executor_daskjq.pilot.launcher_client import RuleHost
+from snakemake_executor_daskjq.pilot.contexts import Hosts
 
 async def pilot():
     host = await RuleHost.start()
@@ -283,6 +284,7 @@ def test_one_cold_host_serves_a_pilot_until_it_dies(tmp_path: Path) -> None:
         outcome = await hosts.run(shell(tmp_path, "echo $PPID > host"))
         if outcome.end is End.LOST:  # the pilot had not heard of the host's death yet
             outcome = await hosts.run(shell(tmp_path, "echo $PPID > host"))
+        assert outcome.end is End.SUCCEEDED, outcome
         assert int((tmp_path / "host").read_text()) != first
         await hosts.stop(0.2)
 
@@ -311,7 +313,7 @@ def small_control_group() -> Iterator[Path]:
 SMALL_PILOT = """
 import asyncio, os, sys
 from snakemake_executor_daskjq.model.request import Launch
-from snakemake_executor_daskjq.worker.client import RuleHost
+from snakemake_executor_daskjq.pilot.launcher_client import RuleHost
 
 async def pilot():
     host = await RuleHost.start()

@@ -42,7 +42,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 from snakemake.rules import Params as Namedlist
 
-from snakemake_executor_daskjq.worker.inert_state import StateWalk, is_written_in_python
+from snakemake_executor_daskjq.launcher.inert_state import StateWalk, is_written_in_python
 
 
 def reason(value: object, vanilla: dict[str, object] | None = None) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq.worker import log_tail
+from snakemake_executor_daskjq.pilot import log_tail
 
 
 def test_the_last_lines_without_what_every_job_says(tmp_path: Path) -> None:

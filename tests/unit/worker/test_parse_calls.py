@@ -14,8 +14,8 @@ import pytest
 PROGRAM = """
 import json, os, sys
 sys.path.insert(0, {root!r})
-from snakemake_executor_daskjq.worker.parse_calls import ParseCalls
-from snakemake_executor_daskjq.worker.sources import Sources
+from snakemake_executor_daskjq.launcher.parse_calls import ParseCalls
+from snakemake_executor_daskjq.launcher.sources import Sources
 sources = Sources()
 calls = ParseCalls(sources)
 source = open({snakefile!r}).read()

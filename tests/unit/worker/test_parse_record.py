@@ -12,7 +12,7 @@ import pytest
 PROGRAM = """
 import glob, os, random, sys
 sys.path.insert(0, {root!r})
-from snakemake_executor_daskjq.worker.parse_record import ParseRecord
+from snakemake_executor_daskjq.launcher.parse_record import ParseRecord
 record = ParseRecord()
 record.start()
 {parse}

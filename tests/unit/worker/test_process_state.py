@@ -12,8 +12,10 @@ import pytest
 PROGRAM = """
 import os, sys
 sys.path.insert(0, {root!r})
-from snakemake_executor_daskjq.worker.process_state import ProcessState, import_random_numbers, wait_for_library_threads
-from snakemake_executor_daskjq.worker import processes
+from snakemake_executor_daskjq.launcher.process_state import (
+    ProcessState, import_random_numbers, wait_for_library_threads
+)
+from snakemake_executor_daskjq.launcher import processes
 import_random_numbers()
 before = ProcessState()
 {parse}

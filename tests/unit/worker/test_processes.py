@@ -5,7 +5,7 @@ import sys
 
 JOINED = """
 import sys, threading
-from snakemake_executor_daskjq.worker.processes import has_threads
+from snakemake_executor_daskjq.launcher.processes import has_threads
 
 sys.setswitchinterval(1e-6)
 for _ in range(2000):
@@ -18,7 +18,7 @@ print("seen")
 
 RUNNING = """
 import threading
-from snakemake_executor_daskjq.worker.processes import has_threads
+from snakemake_executor_daskjq.launcher.processes import has_threads
 
 end = threading.Event()
 {start}

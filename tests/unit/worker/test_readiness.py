@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_daskjq.launcher.readiness import make_ready
 from snakemake_executor_daskjq.model.request import TMPDIR
-from snakemake_executor_daskjq.worker.readiness import make_ready
 
 
 def ready(**given: object) -> None:

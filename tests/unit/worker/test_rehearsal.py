@@ -7,7 +7,7 @@ import sys
 
 FACTS = """
 import asyncio, logging, os, signal, sys, tempfile, threading, warnings
-from snakemake_executor_daskjq.worker.snakemake_internals import Snakemake
+from snakemake_executor_daskjq.launcher.snakemake_internals import Snakemake
 snakemake = Snakemake()
 import snakemake.workflow
 from snakemake.shell import shell
@@ -51,7 +51,7 @@ finally:
 
 def test_a_snakemake_that_fails_is_told() -> None:
     script = """
-from snakemake_executor_daskjq.worker.rehearsal import rehearse
+from snakemake_executor_daskjq.launcher.rehearsal import rehearse
 def main(argv):
     raise SystemExit(1)
 assert rehearse(main, "", takes_cache_path=True) is False

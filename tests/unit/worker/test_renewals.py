@@ -9,12 +9,12 @@ from types import SimpleNamespace
 import pytest
 from distributed import Client, LocalCluster, Worker
 
-from snakemake_executor_daskjq.cluster import dask_internals
-from snakemake_executor_daskjq.worker.dask_internals import UnexpectedDaskError, check
-from snakemake_executor_daskjq.worker.jobs import PilotJobs, run_job, stop_jobs
-from snakemake_executor_daskjq.worker.lease import OPERATION, Lease, uptime_s
-from snakemake_executor_daskjq.worker.pilot import PilotWorker
-from snakemake_executor_daskjq.worker.renewals import keep_renewing
+from snakemake_executor_daskjq.dask_cluster import dask_internals
+from snakemake_executor_daskjq.launcher.lease import OPERATION, Lease, uptime_s
+from snakemake_executor_daskjq.pilot.dask_internals import UnexpectedDaskError, check
+from snakemake_executor_daskjq.pilot.jobs import PilotJobs, run_job, stop_jobs
+from snakemake_executor_daskjq.pilot.process import PilotWorker
+from snakemake_executor_daskjq.pilot.renewals import keep_renewing
 
 LEASE_S = 0.12
 

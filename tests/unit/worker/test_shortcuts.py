@@ -16,14 +16,14 @@ import pytest
 import snakemake.common
 import snakemake.rules
 
-from snakemake_executor_daskjq.worker import shortcuts
+from snakemake_executor_daskjq.launcher import shortcuts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 TAKEN = """
 import asyncio.runners, signal
-from snakemake_executor_daskjq.worker import shortcuts
+from snakemake_executor_daskjq.launcher import shortcuts
 shortcuts.take()
 import snakemake.common, snakemake.jobs, snakemake.rules, snakemake.scheduling.job_scheduler as scheduler
 ours = shortcuts.__name__

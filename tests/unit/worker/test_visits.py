@@ -8,7 +8,7 @@ from typing import Any
 from distributed import Client, LocalCluster
 
 from snakemake_executor_daskjq.model.outcome import End, Outcome
-from snakemake_executor_daskjq.worker import visits
+from snakemake_executor_daskjq.pilot import visits
 
 from ...awaiting import until
 

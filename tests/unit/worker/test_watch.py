@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_daskjq.worker import processes, watch
-from snakemake_executor_daskjq.worker.watch import Bounds, OomKills
+from snakemake_executor_daskjq.launcher import processes, watch
+from snakemake_executor_daskjq.launcher.watch import Bounds, OomKills
 
 HUNGRY = """
 import os, sys, time

@@ -1,0 +1,1 @@
+"""Options and pools as users state them, checked."""

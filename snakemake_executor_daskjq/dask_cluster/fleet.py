@@ -1,0 +1,325 @@
+"""The run's Dask cluster: one scheduler in this process, one SpecCluster whose entries are the pilots.
+
+All methods belong to the event loop that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import shutil
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+
+import dask.config
+from distributed import Client, Scheduler
+from distributed.deploy.spec import SpecCluster
+from distributed.diagnostics.plugin import SchedulerPlugin
+
+from ..errors import ClusterStartError
+from ..launcher import lease
+from ..model.outcome import End, Outcome
+from ..pilot.jobs import run_job, stop_jobs
+from . import dask_internals
+from .pilots import DEATH_TIMEOUT_S, LEAVE_S, BatchPilot, LocalPilot, PilotListener, PilotSetup, leave, specification
+from .security import RunSecurity
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+    from pathlib import Path
+
+    from ..config.settings import Config
+    from ..journal.journal import RunFolder
+    from ..model.job_spec import JobSpec
+    from ..model.pool import Pool
+    from ..model.request import Amounts
+    from .spare import Spare
+
+STOP_S = 30.0
+
+CLOSE_S = LEAVE_S + 2.0
+"""So long pilots that cancelling would kill have to end by themselves at the end of a run."""
+
+TTL_LEASES = 1.5
+"""After so many leases without a word of a pilot it is lost; its jobs have ended after one lease and a little."""
+
+DASK_CONFIG = {
+    "distributed.scheduler.work-stealing": False,  # placement is ours
+    "distributed.scheduler.allowed-failures": 0,  # so is the budget of lost pilots
+    "distributed.scheduler.locks.lease-timeout": "300s",
+    "distributed.admin.tick.limit": "60s",
+    "distributed.deploy.lost-worker-timeout": "1h",  # the dispatcher acts on a lost pilot at once
+    "distributed.comm.timeouts.connect": "30s",
+}
+
+
+class FleetListener(PilotListener, Protocol):
+    """Who wants to know about pilots that come and go."""
+
+    def pilot_connected(self, pilot: str, address: str, host: str) -> None: ...
+
+    def pilot_granted(self, pilot: str, cores: int) -> None: ...
+
+    def pilot_disconnected(self, pilot: str) -> None: ...
+
+
+class _Watch(SchedulerPlugin):  # type: ignore[misc]
+    """Hands the scheduler's word on workers to the listener, without polling."""
+
+    def __init__(self, listener: FleetListener) -> None:
+        self._listener = listener
+        self._names: dict[str, str] = {}
+        self.gone: dict[str, asyncio.Future[None]] = {}  # by address; done once the worker is removed
+
+    def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        name, host = dask_internals.name_and_host(scheduler, worker)
+        self._names[worker] = name
+        self.gone[worker] = asyncio.get_running_loop().create_future()
+        self._tell(self._listener.pilot_connected, name, worker, host)
+        if cores := dask_internals.metric(scheduler, worker, "granted_cores"):
+            self._tell(self._listener.pilot_granted, name, cores)
+
+    def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
+        if name := self._names.pop(worker, None):
+            self._tell(self._listener.pilot_disconnected, name)
+            self._tell(self.gone.pop(worker).set_result, None)
+
+    def _tell(self, hear: Callable[..., None], *what: object) -> None:
+        """Outside the scheduler's call, which would only log what goes wrong."""
+        asyncio.get_running_loop().call_soon(hear, *what)
+
+
+class EarlyPilot(LocalPilot):
+    """A local pilot that a spare process becomes."""
+
+    def __init__(self, *arguments: Any, spare: Spare, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._spare = spare
+
+    async def start(self) -> None:
+        options = ["--name", self.name, "--death-timeout", str(DEATH_TIMEOUT_S), "--host", "127.0.0.1"]
+        self._process = self._spare.claim([str(self.scheduler), *options, *self._arguments])
+        if self._process is None:  # it has died: this one will say why
+            await super().start()
+            return
+        self._setup.listener.pilot_submitted(self.name, str(self._process.pid))
+        log_path = self._setup.log_folder / f"{self.name}.log"
+        self._watcher = asyncio.create_task(self._watch(self._process, log_path))
+        await super(LocalPilot, self).start()
+
+
+class Fleet:
+    """The pilots of a run, and the futures on them."""
+
+    def __init__(self, config: Config, folder: RunFolder, listener: FleetListener, spare: Spare | None = None) -> None:
+        self._config = config
+        self._folder = folder
+        self._listener = listener
+        self._watch = _Watch(listener)
+        self._spare = spare
+        self._serial = itertools.count(1)
+        self._cluster: Any = None
+        self._client: Any = None
+        self._security: RunSecurity | None = None
+        self._log: DaskLog | None = None
+        # The scheduler's, which would leave a folder in the user's TMPDIR. It is this run's alone, so nobody has to
+        # lock it: a shared file system may not be able to.
+        self._scratch = folder.path.absolute() / "dask"
+
+    async def start(self) -> None:
+        """Start scheduler and client. Raises ClusterStartError."""
+        dask_internals.check()
+        self._log = DaskLog(self._folder.dask_log)
+        dask.config.set(DASK_CONFIG)
+        dask.config.set({"temporary-directory": str(self._scratch), "distributed.worker.use-file-locking": False})
+        dask.config.set({"distributed.scheduler.worker-ttl": f"{TTL_LEASES * self._config.lease_s}s"})
+        if self._config.dashboard_address is None:
+            dask.config.set({"distributed.scheduler.http.routes": []})  # the port is open, but answers nothing
+        self._security = RunSecurity.create(self._folder.tls)
+        options: dict[str, Any] = {
+            "protocol": "tls://",
+            "security": self._security.security,
+            "port": 0,
+            "dashboard": self._config.dashboard_address is not None,
+            "dashboard_address": self._config.dashboard_address or "127.0.0.1:0",
+        }
+        if self._config.interface:
+            options["interface"] = self._config.interface
+        elif self._config.local:
+            options["host"] = "127.0.0.1"
+        try:
+            self._cluster = await SpecCluster(
+                workers={},
+                scheduler={"cls": Scheduler, "options": options},
+                security=self._security.security,
+                asynchronous=True,
+                name="daskjq",
+                shutdown_on_close=False,
+            )
+            dask_internals.check_cluster(self._cluster)
+            scheduler = self._cluster.scheduler
+            scheduler.add_plugin(self._watch, name="daskjq")
+            dask_internals.serve(
+                scheduler, lease.OPERATION, lambda address: dask_internals.note_sign_of_life(scheduler, address)
+            )
+            self._client = await Client(
+                self._cluster,
+                asynchronous=True,
+                set_as_default=False,
+                direct_to_workers=True,
+                security=self._security.security,
+                name="daskjq",
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            where = f" on interface {self._config.interface}" if self._config.interface else ""
+            raise ClusterStartError(f"The Dask scheduler could not be started{where}: {error}") from error
+        # Dask puts its scratch folder there, and Snakemake passes what it finds there on to scripts.
+        sys.path[:] = [entry for entry in sys.path if not entry.startswith(str(self._scratch))]
+
+    @property
+    def dashboard_link(self) -> str | None:
+        return str(self._cluster.dashboard_link) if self._config.dashboard_address else None
+
+    async def request(self, pilot: str, pool: Pool, excluded: tuple[str, ...] = ()) -> None:
+        """Have a pilot submitted; the listener hears how that went."""
+        assert self._security is not None
+        setup = PilotSetup(
+            security=self._security,
+            log_folder=self._folder.pilot_logs,
+            interface=self._config.interface,
+            listener=self._listener,
+            lease_s=self._config.lease_s,
+            excluded=excluded,
+        )
+        entry = specification(pool, setup)
+        if self._spare is not None and self._spare.name == pilot and entry["cls"] is LocalPilot:
+            entry |= {"cls": EarlyPilot, "options": {**entry["options"], "spare": self._spare}}
+        await dask_internals.add_entry(self._cluster, pilot, entry)
+
+    async def end(self, pilot: str) -> None:
+        """End a pilot gently, and cancel its batch job. Its entry is gone afterwards."""
+        await self._close([pilot])
+        await dask_internals.remove_entry(self._cluster, pilot)
+
+    async def _close(self, pilots: Collection[str]) -> None:
+        """Close the workers of pilots. Those that cancelling would kill get the time to end."""
+        here = dask_internals.worker_names(self._cluster).intersection(pilots)
+        with contextlib.suppress(Exception):  # a pilot that is gone already has ended
+            await self._cluster.scheduler.retire_workers(names=list(here), close_workers=True)
+        jobs = [self._cluster.workers.get(pilot) for pilot in here]
+        await leave([job for job in jobs if _is_killed_by_cancelling(job)])
+
+    async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome:
+        """Run a job as a future on one worker. What the worker can't tell is a lost job."""
+        gone = self._watch.gone.get(address)
+        if gone is None:
+            return Outcome(End.LOST, detail="its pilot was gone already")
+        future = self._client.submit(
+            run_job,
+            spec.text,
+            key=f"{spec.key}#{next(self._serial)}",  # Dask may still know the key of an earlier try
+            workers=[address],
+            allow_other_workers=False,
+            resources=amounts,
+            retries=0,
+            pure=False,
+        )
+        return await outcome_of(future, address, gone, "its pilot disconnected")
+
+    async def stop(self, grace_s: float | None) -> None:
+        """End everything. With `grace_s`, running jobs are ended first (TERM, KILL after `grace_s`)."""
+        async with contextlib.AsyncExitStack() as parts:  # each of them, whatever becomes of the others
+            parts.callback(shutil.rmtree, self._scratch, ignore_errors=True)
+            if self._log is not None:
+                parts.callback(self._log.close)
+            if self._security is not None:
+                parts.callback(self._security.remove)
+            if self._cluster is not None:
+                parts.push_async_callback(self._end_pilots)
+            if self._client is not None:
+                parts.push_async_callback(self._end_jobs, grace_s)
+
+    async def _end_pilots(self) -> None:
+        patient = [name for name, job in self._cluster.workers.items() if _is_killed_by_cancelling(job)]
+        if patient:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._close(patient), CLOSE_S)
+        with contextlib.suppress(TimeoutError):  # a cancel command that hangs must not hold up Snakemake
+            await asyncio.wait_for(self._cluster.close(), STOP_S)
+
+    async def _end_jobs(self, grace_s: float | None) -> None:
+        if grace_s is not None and dask_internals.has_workers(self._cluster):
+            with contextlib.suppress(Exception):  # a pilot that is gone has nothing left to end
+                await asyncio.wait_for(self._client.run(stop_jobs, grace_s, on_error="ignore"), grace_s + 10)
+        await self._client.close()
+
+
+def _is_killed_by_cancelling(job: object) -> TypeGuard[BatchPilot]:
+    return isinstance(job, BatchPilot) and job.system.cancel_kills
+
+
+_results: set[asyncio.Task[Outcome]] = set()
+"""Results that are being waited for, also those that nobody asks for any more."""
+
+
+async def outcome_of(future: Any, address: str, gone: asyncio.Future[Any], detail: str) -> Outcome:
+    """What becomes of a job's Dask future on a worker; it is lost, for the reason `detail`, once `gone` is done.
+
+    A future for a worker that went away while it was under way waits for ever in no-worker.
+    """
+    result = asyncio.create_task(_result_of(future))
+    _results.add(result)
+    result.add_done_callback(_results.discard)
+    try:
+        first: list[asyncio.Future[Any]] = [result, gone]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        # Dask's client asks for the results of many jobs at a time, also of other workers, and waits for all of them.
+        # A worker that is stopped or cut off answers nothing, and its connections stay: they have to be given up.
+        dask_internals.give_up_connections(future.client, address)
+        return Outcome(End.LOST, detail=detail)
+    finally:
+        # This ends `result` too. To cancel it would be wrong: the request for many results is in the name of one job,
+        # and with that one's those of all others would be cancelled.
+        future.release()
+
+
+async def _result_of(future: Any) -> Outcome:
+    """Raises nothing: a job whose end nobody hears of would keep Snakemake waiting."""
+    try:
+        outcome: Outcome = await future
+        return outcome
+    except asyncio.CancelledError:
+        return Outcome(End.LOST, detail="its Dask future was cancelled")
+    except Exception as error:
+        return Outcome(End.LOST, detail=f"{type(error).__name__}: {error}".splitlines()[0])
+
+
+class _QuietHandler(logging.FileHandler):
+    """Writes what can be written: a full disk is no reason for tracebacks on the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None: ...
+
+
+class DaskLog:
+    """Dask's own messages go to the run's folder: on the terminal they would look like errors of the workflow."""
+
+    NAMES = ("distributed", "distributed.client", "dask_jobqueue", "tornado", "tornado.application", "bokeh")
+
+    def __init__(self, path: Path) -> None:
+        self._handler = _QuietHandler(path, delay=True)
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        self._replaced: list[tuple[logging.Logger, list[logging.Handler], bool]] = []
+        for logger in map(logging.getLogger, self.NAMES):
+            self._replaced.append((logger, logger.handlers[:], logger.propagate))
+            logger.handlers[:] = [self._handler]
+            logger.propagate = False
+
+    def close(self) -> None:
+        for logger, handlers, propagate in self._replaced:
+            logger.handlers[:] = handlers
+            logger.propagate = propagate
+        self._handler.close()

@@ -1,0 +1,1 @@
+"""What a run writes down: its folder, its journal of events, and what rules have used over runs."""

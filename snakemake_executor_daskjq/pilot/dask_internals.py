@@ -1,0 +1,47 @@
+"""All that pilots and guests' visits use of Dask's worker beyond what its documentation promises.
+
+Written for distributed 2025.1 to 2026.8. A pilot looks whether it is there before it takes jobs (`check`).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class UnexpectedDaskError(Exception):
+    """This version of Dask lacks something that daskjq needs; the text is meant for the user."""
+
+    def __init__(self, lacks: str) -> None:
+        super().__init__(lacks)
+        self.lacks = lacks
+
+    def __str__(self) -> str:
+        version = importlib.metadata.version("distributed")
+        return f"distributed {version} has no {self.lacks}, which daskjq needs: install 'distributed>=2025.1,<2027'"
+
+
+def check(worker: Any) -> None:
+    """Raises UnexpectedDaskError where a worker lacks what is used of it."""
+    if lacking := [f"Worker.{name}" for name in ("contact_address", "scheduler") if not hasattr(worker, name)]:
+        raise UnexpectedDaskError(", ".join(lacking))
+    running_tasks(worker)
+
+
+async def ask_scheduler(worker: Any, operation: str) -> Any:
+    """What the scheduler answers to an operation that it serves (`dask_cluster.dask_internals`), told who asks."""
+    return await getattr(worker.scheduler, operation)(address=worker.contact_address)
+
+
+def running_tasks(worker: Any) -> list[tuple[str, Mapping[str, float]]]:
+    """The tasks that run on a worker now: the key of each, and the resources that it holds.
+
+    Raises UnexpectedDaskError where the worker does not tell.
+    """
+    try:
+        return [(str(task.key), task.resource_restrictions or {}) for task in worker.state.executing]
+    except AttributeError as error:
+        raise UnexpectedDaskError(f"Worker.state.executing as it was ({error})") from error

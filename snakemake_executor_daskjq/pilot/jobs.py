@@ -1,0 +1,74 @@
+"""Jobs as Dask tasks of a pilot's worker.
+
+What they run with hangs on the worker (`pilot.PilotWorker.jobs`): a process may hold several workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from distributed import get_worker
+
+from ..launcher.lease import Lease
+from ..model.job_spec import launch_of
+from ..model.outcome import End, Outcome
+from . import folders
+from .contexts import Hosts
+from .grants import Grants
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..model.request import Launch
+
+
+class PilotJobs:
+    """What a pilot runs jobs with: its rule hosts, what it sets aside for each job, and for how long it may go on.
+
+    Without a lease (`begin_lease`), jobs go on until they end.
+    """
+
+    def __init__(self, grants: Grants | None = None) -> None:
+        self.hosts = Hosts()
+        self.grants = grants or Grants()
+        self.lease = Lease(None)
+
+    def begin_lease(self, length_s: float | None) -> None:
+        self.lease = Lease(length_s)
+        self.hosts.renew_lease(self.lease.ends_at)
+
+    def renew_lease(self, asked_at: float) -> None:
+        """The scheduler has answered what it was asked at `asked_at` (uptime): jobs may go on."""
+        self.lease.renew(asked_at)
+        self.hosts.renew_lease(self.lease.ends_at)
+
+    async def run(self, spec: str) -> Outcome:
+        if self.lease.is_over():
+            # This process was stopped: the job may run elsewhere by now.
+            return Outcome(End.LOST, detail="its pilot was out of touch")
+        return await run_granted(launch_of(spec), self.hosts, self.grants)
+
+
+async def run_job(spec: str) -> Outcome:
+    """The Dask task of a job (the text of its `JobSpec`): run it on this pilot and tell how it ended.
+
+    It is a coroutine, so it runs in the worker's event loop and holds no thread. It never raises for what a
+    job or its start does.
+    """
+    jobs: PilotJobs = get_worker().jobs
+    return await jobs.run(spec)
+
+
+async def stop_jobs(grace_s: float, dask_worker: Any) -> None:
+    """End a pilot's jobs (TERM, KILL after `grace_s`) and its rule hosts. Dask puts `dask_worker` in."""
+    await dask_worker.jobs.hosts.stop(grace_s)
+
+
+async def run_granted(launch: Launch, hosts: Hosts, grants: Grants) -> Outcome:
+    """Run a job on `hosts` with what `grants` set aside for it. Raises nothing for what a job or its start does."""
+    try:
+        async with grants.hold(launch.amounts) as grant, folders.own(launch, grant.tmpdir) as ready:
+            return await hosts.run(replace(ready, grant=grant))
+    except OSError as error:
+        return Outcome(End.LOST if hosts.stopped else End.NOT_STARTED, detail=str(error))
