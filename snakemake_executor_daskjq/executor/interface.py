@@ -205,13 +205,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._reporting.tell("'daskjq explain', in another terminal, tells why jobs wait.")
 
     def _stop(self, *, cancel: bool) -> None:
-        controller, self._controller = self._controller, None
-        if controller is None:
-            return
-        if not self._has_begun:
-            controller.discard()
+        if self._controller is None:
             return
         self._signals.hold()  # first: Snakemake cancels after a signal, and must find what it has to end
+        controller, self._controller = self._controller, None
+        if not self._has_begun:
+            controller.discard()
+            self._signals.restore()
+            return
         submitted = self._reporting.submitted
         if cancel:
             self._reporting.tell(f"ending {len(submitted)} jobs and all pilots.")
