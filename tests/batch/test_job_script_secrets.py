@@ -20,6 +20,6 @@ def test_a_job_script_holds_no_secret(workflow: Workflow, slurm: SlurmCluster) -
     key = (workflow.run_folders[-1] / "tls" / "key.pem").read_text().splitlines()[1]
     (workflow.folder / "go").touch()
     assert process.wait(60) == 0
-    assert "worker.pilot" in script
+    assert "pilot.process" in script
     assert "s3cr3t" not in script
     assert key not in script

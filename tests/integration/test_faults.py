@@ -120,7 +120,7 @@ def test_a_job_that_takes_its_pilots_down_is_named_and_the_others_go_on(workflow
             output: "bad"
             shell:
                 "sleep 0.2; echo >> crashes; pid=$$; "
-                "while ! tr '\\\\0' ' ' < /proc/$pid/cmdline | grep -q [w]orker.pilot; do "
+                "while ! tr '\\\\0' ' ' < /proc/$pid/cmdline | grep -q [p]ilot.process; do "
                 "pid=$(sed 's/.*) . //; s/ .*//' /proc/$pid/stat); done; kill -9 $pid; sleep 600"
     """)
     assert workflow.run("--jobs", "2", "--keep-going", "--daskjq-cores", "2", timeout=120) == 1

@@ -11,7 +11,7 @@ def test_a_parse_that_hangs_in_the_pilot_costs_its_time_limit_and_is_told(workfl
     os.mkfifo(workflow.folder / "lock")
     workflow.write("""
         import os, sys
-        in_pilot = "worker.warm" in " ".join(sys.orig_argv)
+        in_pilot = "launcher.fork_server" in " ".join(sys.orig_argv)
         if in_pilot and "DASKJQ_JOB" not in os.environ:  # in the fork server, and not in a job, which is its child
             open("lock").read()
         rule all:
