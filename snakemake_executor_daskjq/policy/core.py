@@ -347,15 +347,15 @@ class Core:
     def _upkeep(self, now: float) -> list[float]:
         """Have a plan made for what waits, and end idle pilots. When they have to be looked at again."""
         demands = self._demands(now) if self._ready else []
-        needed_s = self._needed_s(demands)
+        shortest = self._shortest(demands)
         if demands and not self._is_planning:
-            supplies = self._supplies(needed_s, now)
+            supplies = self._supplies(shortest, now)
             if self._gives_up(demands, supplies):
                 return []
             if any(supply.most for supply in supplies):  # else there is nothing to decide
                 self._is_planning = True
                 self._out.add(messages.MakePlan(tuple(demands), tuple(supplies)))
-        self.pilots.end_idle(lambda running: self._prospects(running, now), needed_s, now)
+        self.pilots.end_idle(lambda running: self._prospects(running, now), shortest, now)
         return [*([now + REPLAN_S] if self._ready else []), *self.pilots.due(now)]
 
     def _running(self) -> Iterator[Job]:
@@ -370,31 +370,28 @@ class Core:
             oldest[rule] = min(oldest.get(rule, now), job.placed_at)
         return self._estimates.demands(self._ready.demands(self.pilots.pools.values()), oldest, now)
 
-    def _supplies(self, needed_s: Mapping[str, float], now: float) -> list[Supply]:
+    def _supplies(self, shortest: Mapping[str, Request], now: float) -> list[Supply]:
         """What pools have; running jobs of which nothing is known go on as long as the oldest of them has."""
         unknown_s = UNKNOWN_RUNTIME_S
         for job in self._running():
             if self._estimates.expected_s(job.request.rule, job.request.runtime_s) is None:
                 unknown_s = max(unknown_s, now - job.placed_at)
-        return self.pilots.supplies(needed_s, unknown_s, now)
+        return self.pilots.supplies(shortest, unknown_s, now)
 
-    def _needed_s(self, demands: Iterable[Demand]) -> dict[str, float]:
-        """How much time the shortest waiting job needs, by the pools that may run it."""
-        needed_s: dict[str, float] = {}
-        for demand in demands:
-            request = demand.request
-            seconds = 0.0 if request.runtime_s is None else request.runtime_s
-            for name in self.pilots.pools:
-                if request.may_use(name):
-                    needed_s[name] = min(needed_s.get(name, seconds), seconds)
-        return needed_s
+    def _shortest(self, demands: Iterable[Demand]) -> dict[str, Request]:
+        """The waiting job that needs the least time for certain, by the pools that could run it."""
+        shortest: dict[str, Request] = {}
+        for demand in sorted(demands, key=lambda demand: demand.request.runtime_s or 0):
+            for pool in self._fitting(demand.request):
+                shortest.setdefault(pool.name, demand.request)
+        return shortest
 
     def _request_planned(self, made: messages.PlanMade, now: float) -> None:
         """Request the pilots, within what may be requested by now."""
         self._is_planning = False
         if not self._ready or self._has_given_up:
             return  # nothing is left to request them for
-        supplies = self._supplies(self._needed_s(self._demands(now)), now)
+        supplies = self._supplies(self._shortest(self._demands(now)), now)
         left = self.pilots.submissions_left(now)
         more: dict[str, int] = {}
         for supply in supplies:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ..model.pool import Pool
-    from ..model.request import Amounts
+    from ..model.request import Amounts, Request
     from .summary import Summary
 
 SUBMISSIONS_A_MINUTE = 30
@@ -107,7 +107,7 @@ class Pilots:
         if system(pool.system).queues:
             self._out.tell(f"Requesting {count} pilot{'s' * (count > 1)} of pool {pool.name}.")
 
-    def supplies(self, needed_s: Mapping[str, float], unknown_s: float, now: float) -> list[Supply]:
+    def supplies(self, shortest: Mapping[str, Request], unknown_s: float, now: float) -> list[Supply]:
         """What the planner has to know of each pool (see `Supply.of`)."""
         rooms, coming = self.by_pool()
         return [
@@ -117,7 +117,7 @@ class Pilots:
                 coming[name],
                 now,
                 unknown_s=unknown_s,
-                needed_s=needed_s.get(name, 0.0),
+                shortest=shortest.get(name),
                 submissions_left=self.submissions_left(now, name),
             )
             for name, pool in self.pools.items()
@@ -130,7 +130,7 @@ class Pilots:
         return SUBMISSIONS_A_MINUTE - sum(now - at < 60 for at in self._requested_at)
 
     def end_idle(
-        self, prospects: Callable[[dict[str, int]], Prospects], needed_s: Mapping[str, float], now: float
+        self, prospects: Callable[[dict[str, int]], Prospects], shortest: Mapping[str, Request], now: float
     ) -> None:
         """End the pilots that `policy.idle` says; one that costs nothing to keep stays."""
         running = [pilot for pilot in self._pilots.values() if pilot.room is not None and pilot.queues]
@@ -139,9 +139,7 @@ class Pilots:
                 pilot.name,
                 pilot.pool,
                 pilot.idle_since,
-                pilot.room is not None
-                and pilot.pool.name in needed_s
-                and not pilot.room.has_time(needed_s[pilot.pool.name], now),
+                pilot.room is not None and pilot.room.is_spent(shortest.get(pilot.pool.name), now),
             )
             for pilot in running
             if not pilot.jobs

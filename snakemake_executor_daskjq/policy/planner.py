@@ -82,15 +82,15 @@ class Supply:
         now: float,
         *,
         unknown_s: float,
-        needed_s: float = 0.0,
+        shortest: Request | None = None,
         submissions_left: int = 10**6,
     ) -> Supply:
         """What connected pilots offer: `rooms` are what they have.
 
-        `needed_s` is the time that the shortest waiting job of the pool needs; a pilot with less left is of no use.
+        `shortest` is the waiting job of the pool that needs the least time; a pilot with less left is of no use.
         `unknown_s` is what running jobs are taken to need of which nothing is known.
         """
-        useful = [room for room in rooms if room.has_time(needed_s, now)]
+        useful = [room for room in rooms if not room.is_spent(shortest, now)]
         free = dict.fromkeys(pool.amounts, 0.0)
         for room in useful:
             for resource, share in room.free_share(now, SPAN_S, unknown_s).items():

@@ -79,9 +79,9 @@ class Room:
             expected_s=expected_s,
         )
 
-    def has_time(self, needed_s: float, now: float) -> bool:
-        """True if a job of `needed_s` seconds could end before the pilot does."""
-        return self.ends_at is None or now + needed_s <= self.ends_at + self.slack_s
+    def is_spent(self, shortest: Request | None, now: float) -> bool:
+        """True if not even the shortest of the jobs that wait for such a pilot could run here any more."""
+        return shortest is not None and bool(self.misfits(shortest, now, amounts=self.capacity))
 
     def free_share(self, now: float, span_s: float, unknown_s: float) -> dict[str, float]:
         """Which share of each amount is expected to be free within `span_s`; what is beyond the pilot's end is not.
