@@ -2,7 +2,7 @@
 
     python benchmarks/warm_phases.py [JOBS]
 
-A warm host with marks in Snakemake's functions, and this script in the place of its pilot. The marks themselves cost
+A fork server with marks in Snakemake's functions, and this script in the place of its pilot. The marks themselves cost
 a little. Page faults are listed because they are most of the cost: a child copies each page that it touches.
 """
 
@@ -114,7 +114,7 @@ def host() -> None:
         scheduler.JobScheduler.__init__ = marked(scheduler.JobScheduler.__init__, "scheduler")
         scheduler.JobScheduler.run = marked(scheduler.JobScheduler.run, "run_jobs")
         local.run_wrapper = marked(local.run_wrapper, "run_wrapper", "ran")
-        warm.WarmHost._in_child = marked(warm.WarmHost._in_child, "forked")  # type: ignore[method-assign]
+        warm.ForkServer._in_child = marked(warm.ForkServer._in_child, "forked")  # type: ignore[method-assign]
         unmarked(snakemake, tmpdirs)
 
     unmarked, Snakemake.rehearse = Snakemake.rehearse, rehearse  # type: ignore[method-assign]

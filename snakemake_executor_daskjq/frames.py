@@ -1,7 +1,7 @@
 """Frames on a socket between two processes of a run: four bytes of length (big endian), then a JSON object.
 
 JSON and not pickle: a frame can never run code. The socket is a pair that only the two processes hold: a pilot and its
-rule host, or Snakemake and its controller.
+launcher, or Snakemake and its controller.
 """
 
 from __future__ import annotations

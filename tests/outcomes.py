@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import pytest
 
 ADMITTED_SKIPS = {
-    "tests/unit/worker/test_copy_on_write.py": "objects are immortal from Python 3.12 on: a test for each side"
+    "tests/unit/launcher/test_copy_on_write.py": "objects are immortal from Python 3.12 on: a test for each side"
 }
 """Where tests may be skipped in CI, as their ids begin, and why."""
 

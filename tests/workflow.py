@@ -25,7 +25,7 @@ MARK = "DASKJQ_TEST_RUN"
 CONTROLLER = "snakemake_executor_daskjq.controller"
 PILOT = "snakemake_executor_daskjq.pilot.process"
 HOST, WARM_HOST = "snakemake_executor_daskjq.launcher.launcher", "snakemake_executor_daskjq.launcher.fork_server"
-"""The modules that processes are started as; of rule hosts, the one of commands and the one that forks."""
+"""The modules that processes are started as; of launchers, the one of commands and the one that forks."""
 
 
 class Workflow:
@@ -117,7 +117,7 @@ class Workflow:
         return started_with({MARK: self.mark})
 
     def started_as(self, module: str) -> list[psutil.Process]:
-        """Those that were started as this module, oldest first; jobs, forks of their rule host, are not among them."""
+        """Those that were started as this module, oldest first; jobs, forks of their launcher, are not among them."""
         found = []
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):  # others come and go meanwhile
@@ -133,7 +133,7 @@ class Workflow:
 
     @property
     def host(self) -> psutil.Process:
-        """The rule host of its jobs, at the level at which they start."""
+        """The launcher of its jobs, at the level at which they start."""
         forks = self.env.get("SNAKEMAKE_DASKJQ_WARM_START") in ("workflow", "import")
         return self.only(WARM_HOST if forks else HOST)
 

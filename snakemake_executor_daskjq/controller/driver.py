@@ -33,7 +33,7 @@ FENCE_S = 5.0
 """After a pilot has disconnected, its jobs go on for less than this: whoever notices ends them (`launcher.lease`)."""
 
 WAKE_S = GRACE_S + 1.0
-"""A rule host whose pilot has died ends its jobs within this time, also if it was stopped before."""
+"""A launcher whose pilot has died ends its jobs within this time, also if it was stopped before."""
 
 PATIENCE_S = 60.0
 """So long the batch system may list a lost pilot after it was cancelled; a node that is down may stay listed."""

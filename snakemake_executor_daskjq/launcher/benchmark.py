@@ -1,6 +1,6 @@
 """A direct start that is measured: `snakemake.benchmark` in the job's own process, around its command.
 
-Imports Snakemake's module of that name, and so only hosts of such jobs import this one.
+Imports Snakemake's module of that name, and so only launchers of such jobs import this one.
 """
 
 from __future__ import annotations

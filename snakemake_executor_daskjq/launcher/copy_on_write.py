@@ -1,4 +1,4 @@
-"""What a warm host does to its memory before it forks: children that write to a page get a copy of it, and pay for it.
+"""What a fork server does to its memory before it forks: children that write to a page get, and pay for, a copy.
 
 Python writes to nearly each object that it looks at, for it counts references in the object itself, and to the code
 that it runs. So the code that jobs run is put together on few pages. Where the interpreter has immortal objects (PEP

@@ -1,4 +1,4 @@
-"""How a forked job ends: as Python ends, though most of the objects in its process are its host's.
+"""How a forked job ends: as Python ends, though most of the objects in its process are its fork server's.
 
 Python, after Snakemake's `main`: hooks that wake idle threads, threads joined, `atexit`, objects destroyed one by one,
 and files written as they go. A child takes the same steps, the last two for what has come since the fork.
@@ -62,7 +62,7 @@ def _forget(names: MutableMapping[str, Any], before: MutableMapping[str, Any]) -
 
 def finalize() -> None:
     """Have the objects that are left, and have come since the fork, do what they do at their end."""
-    objects = gc.get_objects()  # without the host's: those are frozen
+    objects = gc.get_objects()  # without the fork server's: those are frozen
     kinds = set(map(type, objects))
     finalizers = {kind: method for kind in kinds if (method := _finalizer(kind))}
     if not finalizers:

@@ -1,13 +1,13 @@
-"""A warm rule host: Snakemake is imported, maybe the Snakefile parsed; each job is a fork of it.
+"""A warm launcher: Snakemake is imported, maybe the Snakefile parsed; each job is a fork of it.
 
 `python -m ...launcher.fork_server FD`. It serves one context (see `contexts`): the first frame is
 
-    pilot -> host   open {level, argv, cwd, env, tmpdirs}
-    host -> pilot   ready {pid}, or refused {why, scope}: it can't serve at this level, and ends
+    pilot -> server   open {level, argv, cwd, env, tmpdirs}
+    server -> pilot   ready {pid}, or refused {why, scope}: it can't serve at this level, and ends
 
-and then those of `host`, with the difference that a job that must not use what was parsed is answered with
+and then those of `launcher`, with the difference that a job that must not use what was parsed is answered with
 
-    host -> pilot   stale {id, why, scope}
+    server -> pilot   stale {id, why, scope}
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..frames import HEADER, Frame, body_length, decode, encode
 from . import processes, python_internals
 from .copy_on_write import prepare_to_fork
 from .endings import end_as_python_does
-from .launcher import HANDLED, Host, crash, enter_job, not_started
+from .launcher import HANDLED, Launcher, crash, enter_job, not_started
 from .parse import Parse
 from .scope import Scope
 from .scratch import remove_tree
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class StaleError(Exception):
-    """A job must not be started from what the host has parsed; the text says why, and `scope` for what that holds."""
+    """A job must not be started from what was parsed; the text says why, and `scope` for what that holds."""
 
     def __init__(self, why: str, scope: Scope) -> None:
         super().__init__(why)
@@ -43,28 +43,28 @@ class StaleError(Exception):
 
 
 class _InChild(BaseException):
-    """Raised in a forked child to leave the host's loop; carries the frame of its job."""
+    """Raised in a forked child to leave the fork server's loop; carries the frame of its job."""
 
     def __init__(self, frame: Frame) -> None:
         super().__init__(frame["id"])
         self.frame = frame
 
 
-_hosts: list[WarmHost] = []
-"""The host: in a child, nothing may end it, for what it has open is closed, and its numbers are others' files."""
+_forked: list[ForkServer] = []
+"""The fork server: in a child nothing may end it, for what it has open is closed there."""
 
 
-class WarmHost(Host):
+class ForkServer(Launcher):
     """Forks children that leave its loop by `_InChild` instead of an exec.
 
-    `prepare` is called for each job before the fork: what the host does in its own memory takes a fraction of the
-    time, for a child copies every page that it touches. It raises StaleError if the job must not be started here.
+    `prepare` is called for each job before the fork: what the fork server does in its own memory takes a fraction of
+    the time, for a child copies every page that it touches. It raises StaleError if the job must not be started here.
     """
 
     def __init__(self, sock: socket.socket, tmpdirs: str, prepare: Callable[[Frame], None] = lambda _: None) -> None:
         super().__init__(sock, tmpdirs)
         self._prepare = prepare
-        _hosts.append(self)
+        _forked.append(self)
         # A job has those of Python, or of its Snakefile. What a C library has set can't be put back.
         handlers = {signum: signal.getsignal(signum) for signum in HANDLED}
         self._jobs_handlers = {s: signal.SIG_DFL if handler is None else handler for s, handler in handlers.items()}
@@ -88,16 +88,16 @@ class WarmHost(Host):
                 python_internals.set_handler(signum, handler)
             enter_job(frame)
             os.environ.update(frame["env"], **{processes.JOB_VARIABLE: frame["id"]})
-            tempfile.tempdir = os.environ.get("TMPDIR")  # the host has found its own already
+            tempfile.tempdir = os.environ.get("TMPDIR")  # the fork server has found its own already
         except BaseException as error:
             not_started(error)
         raise _InChild(frame)
 
 
 class PilotWatch:
-    """While a host warms up it does not look at its socket: it ends when the kernel tells that the pilot has died.
+    """While a fork server warms up it does not look at its socket: it ends when the kernel says that the pilot died.
 
-    The kernel sends SIGCONT (see `main`). As at its usual end, the host leaves nothing in `tmpdirs`.
+    The kernel sends SIGCONT (see `main`). As at its usual end, the fork server leaves nothing in `tmpdirs`.
     """
 
     def __init__(self, tmpdirs: str) -> None:
@@ -106,7 +106,7 @@ class PilotWatch:
         signal.signal(signal.SIGCONT, self._look)
 
     def _look(self, *_: object) -> None:
-        if os.getppid() != self._pilot:  # else the host was stopped, and goes on
+        if os.getppid() != self._pilot:  # else the fork server was stopped, and goes on
             if self._tmpdirs:
                 remove_tree(self._tmpdirs)
             processes.kill_group(os.getpid(), signal.SIGKILL)  # also what the Snakefile has started
@@ -133,7 +133,7 @@ def serve(sock: socket.socket) -> None:
     if opening["level"] == "import":
         _ready_to_fork(snakemake, watch)
         try:
-            WarmHost(sock, opening["tmpdirs"]).run()
+            ForkServer(sock, opening["tmpdirs"]).run()
         except _InChild as child:
             reset_after_fork()
             snakemake.main(child.frame["argv"])
@@ -142,7 +142,7 @@ def serve(sock: socket.socket) -> None:
 
 
 _at_fork: list[tuple[dict[str, Any], dict[str, Any]]] = []
-"""The names of Snakefiles, and a copy of what they were when the host began to fork."""
+"""The names of Snakefiles, and a copy of what they were when the fork server began to fork."""
 
 
 def _ready_to_fork(snakemake: Snakemake, watch: PilotWatch) -> None:
@@ -167,7 +167,7 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame, watc
             workflow.prepare()
             _ready_to_fork(snakemake, watch)
             restore_streams()
-            WarmHost(sock, opening["tmpdirs"], lambda frame: prepare(workflow, frame)).run()
+            ForkServer(sock, opening["tmpdirs"], lambda frame: prepare(workflow, frame)).run()
         except _InChild:
             reset_after_fork()
             return
@@ -195,13 +195,13 @@ def serve_parsed(sock: socket.socket, snakemake: Snakemake, opening: Frame, watc
 
     os.chdir(opening["cwd"])
     snakemake.watch_cores(lambda: parse.add_doubt("reads workflow.cores"))
-    host = os.getpid()
+    server = os.getpid()
     tempfile.gettempdir()  # it writes a file to see whether it can, the first time
     parse.start()
     try:
         snakemake.main_until_parsed(opening["argv"], parsed)
     finally:
-        if os.getpid() == host and not has_been_parsed:  # let the job itself show why
+        if os.getpid() == server and not has_been_parsed:  # let the job itself show why
             refuse(sock, "the Snakefile could not be parsed", Scope.NOW)
 
 
@@ -223,7 +223,7 @@ def refuse(sock: socket.socket, why: str, scope: Scope) -> NoReturn:
 
 
 def _first_frame(sock: socket.socket) -> Frame:
-    """Exactly one frame: what follows belongs to the host's loop."""
+    """Exactly one frame: what follows belongs to the fork server's loop."""
 
     def read(count: int) -> bytes:
         data = b""
@@ -259,8 +259,8 @@ def _silence() -> Callable[[], None]:
 
 
 def main() -> None:
-    processes.die_with_parent(signal.SIGCONT)  # as in `host.main`, and see `PilotWatch`
-    host = os.getpid()
+    processes.die_with_parent(signal.SIGCONT)  # as in `launcher.main`, and see `PilotWatch`
+    server = os.getpid()
     status = 0
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)
@@ -273,13 +273,13 @@ def main() -> None:
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
     except BaseException as error:
-        if os.getpid() == host:
+        if os.getpid() == server:
             crash(sock, error)
         sys.excepthook(type(error), error, error.__traceback__)
         status = 1
     finally:
-        # A child ends here as Python ends after Snakemake's main, and must never go on as a host.
-        if os.getpid() != host:
+        # A child ends here as Python ends after Snakemake's main, and must never go on as a fork server.
+        if os.getpid() != server:
             with contextlib.suppress(BaseException):
                 end_as_python_does(*_at_fork[-1])
         os._exit(status)

@@ -2,20 +2,20 @@
 
 It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
 
-    pilot -> host   start {id, argv, cwd, env, log, cpus, tmpdir, bounds}   stop {grace_s}   lease {until}
-    host -> pilot   ready {pid}   started {id, pid}
+    pilot -> launcher   start {id, argv, cwd, env, log, cpus, tmpdir, bounds}   stop {grace_s}   lease {until}
+    launcher -> pilot   ready {pid}   started {id, pid}
                     ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb, exceeded, figures, oom_kills, ending}
                           and {benchmark} where the job was measured
-                    crashed {why}: an error of the host's own ends it
+                    crashed {why}: an error of the launcher's own ends it
 
 Direct starts also have `unset`, `ready` (see `readiness`) and `benchmark` (see there) in their `start`.
 
-`warm` has a host that does not exec its children but runs Snakemake in them.
+`fork_server` has a launcher that does not exec its children but runs Snakemake in them.
 
-Each child leads its own session, reads nothing on stdin and writes to its log. The host is a subreaper:
-what a job leaves behind becomes the host's child and is ended with the job. When the socket closes, the
-pilot is gone, and the host ends every child, their temporary files and itself; so it does when its lease is over
-(see `lease`): the pilot may be stopped, and these jobs be taken for lost. When the host dies, the kernel kills
+Each child leads its own session, reads nothing on stdin and writes to its log. The launcher is a subreaper:
+what a job leaves behind becomes the launcher's child and is ended with the job. When the socket closes, the
+pilot is gone, and the launcher ends every child, their temporary files and itself; so it does when its lease is over
+(see `lease`): the pilot may be stopped, and these jobs be taken for lost. When the launcher dies, the kernel kills
 its children (parent-death signal). Children that have run for a while are sampled against their bounds
 (see `watch`).
 """
@@ -52,7 +52,7 @@ LONGEST_WAIT_S = 3600.0
 """No longer is anything waited for at a time: the kernel takes no time-out of more than some weeks."""
 
 HANDLED = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that a host deals with in its own way."""
+"""The signals that a launcher deals with in its own way."""
 
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -74,7 +74,7 @@ class Child:
     latency_wait_s: float = 0.0
 
 
-class Host:
+class Launcher:
     def __init__(self, sock: socket.socket, tmpdirs: str = "") -> None:
         self._sock = sock
         self._decoder = Decoder()
@@ -117,7 +117,7 @@ class Host:
                 pilot_is_gone = self._deadline is None
                 self._end_all(GRACE_S)
             if self._deadline is None and self._lease_is_over():
-                print("rule host: the pilot has been out of touch for too long", file=sys.stderr)
+                print("launcher: the pilot has been out of touch for too long", file=sys.stderr)
                 pilot_is_gone = True  # or it ends as soon as it can
                 self._end_all(GRACE_S)
             if self._lingering:
@@ -129,7 +129,7 @@ class Host:
                 self._deadline = time.monotonic() + 1.0  # until the kernel has delivered them
         end_all(self._strays)
         if pilot_is_gone and self._tmpdirs:
-            remove_tree(self._tmpdirs)  # a pilot that stops its hosts does so itself
+            remove_tree(self._tmpdirs)  # a pilot that stops its launchers does so itself
         signal.set_wakeup_fd(-1)
 
     def _handle_signals(self) -> None:
@@ -137,13 +137,13 @@ class Host:
             end.setblocking(False)
         signal.set_wakeup_fd(self._signalled.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        # A batch system's TERM goes to every process of the pilot; the host ends when its pilot does, so
+        # A batch system's TERM goes to every process of the pilot; the launcher ends when its pilot does, so
         # that running jobs are ended with their grace time and not torn away.
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(signum, signal.SIG_IGN)
 
     def _descriptors(self) -> list[int]:
-        """The files that are the host's alone. It ends with them: its pilot takes the end of the socket for its own."""
+        """The files that are the launcher's alone. It ends with them: its pilot takes the socket's end for its own."""
         own: list[Any] = [self._selector, self._wakeup, self._signalled, self._sock]
         return [one.fileno() for one in own if hasattr(one, "fileno")]
 
@@ -153,7 +153,7 @@ class Host:
             data = self._sock.recv(65536)
             frames = [_checked(frame) for frame in self._decoder.feed(data)]
         except (OSError, FrameError) as error:
-            print(f"rule host: {error}", file=sys.stderr)
+            print(f"launcher: {error}", file=sys.stderr)
             return False
         for frame in frames:
             if frame["op"] == "start":
@@ -315,7 +315,7 @@ _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "stop": {"grace_s": _NUMBER},
     "lease": {"until": _NUMBER},
 }
-"""What a host acts on, by the frame's `op`. A child that finds fault with the rest tells so in its log."""
+"""What a launcher acts on, by the frame's `op`. A child that finds fault with the rest tells so in its log."""
 
 
 def _checked(frame: Frame) -> Frame:
@@ -375,7 +375,7 @@ def _ended_children() -> Iterator[int]:
 
 
 def crash(sock: socket.socket, error: BaseException) -> NoReturn:
-    """End a host with an error of its own, which the pilot tells of, too."""
+    """End a launcher with an error of its own, which the pilot tells of, too."""
     traceback.print_exception(error)
     with contextlib.suppress(OSError):
         sock.sendall(encode({"op": "crashed", "why": repr(error)}))
@@ -383,11 +383,11 @@ def crash(sock: socket.socket, error: BaseException) -> NoReturn:
 
 
 def main() -> None:
-    processes.die_with_parent(signal.SIGCONT)  # a host that is stopped can't see that its pilot has died
+    processes.die_with_parent(signal.SIGCONT)  # a launcher that is stopped can't see that its pilot has died
     sock = socket.socket(fileno=int(sys.argv[1]))
-    sock.set_inheritable(False)  # no job may hold it: it would hide the host's death, and could speak on it
+    sock.set_inheritable(False)  # no job may hold it: it would hide the launcher's death, and could speak on it
     try:
-        Host(sock).run()
+        Launcher(sock).run()
     except Exception as error:
         crash(sock, error)
 

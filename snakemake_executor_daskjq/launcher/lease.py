@@ -1,7 +1,7 @@
 """How long jobs may go on after the last word from the scheduler.
 
 A pilot that Snakemake has lost must not go on with jobs that are started again elsewhere. So the pilot asks the
-scheduler again and again to renew its lease, and passes what it is granted on to its rule hosts; whoever's lease runs
+scheduler again and again to renew its lease, and passes what it is granted on to its launchers; whoever's lease runs
 out ends its jobs and then itself, even when the other one is stopped or dead. A lease counts from the moment at which
 the pilot has asked, and the scheduler notes a sign of life when it answers, which is later. It gives a pilot up only
 when it has heard nothing for longer than a lease (`dask_cluster.fleet`), so whatever a lost pilot ran has ended

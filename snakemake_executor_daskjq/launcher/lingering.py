@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LINGER_S = 1.0
 WRITE_S = 60.0
 LOOK_S = 0.1
-"""How often a host looks whether products are there."""
+"""How often a launcher looks whether products are there."""
 
 
 @dataclass(slots=True)

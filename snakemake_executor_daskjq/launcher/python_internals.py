@@ -1,6 +1,6 @@
-"""All that warm hosts use of CPython beyond what its documentation promises; written for 3.11 to 3.14.
+"""All that fork servers use of CPython beyond what its documentation promises; written for 3.11 to 3.14.
 
-`missing` is asked before a warm host serves: where something is not there, jobs start colder. (`copy_on_write` writes
+`missing` is asked before a fork server serves: where something is not there, jobs start colder. (`copy_on_write` writes
 to reference counts, and finds out by itself whether they are as it knows them.)
 """
 

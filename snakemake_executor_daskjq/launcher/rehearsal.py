@@ -1,4 +1,4 @@
-"""A rehearsal: a warm host runs a small job of its own several times, and puts everything back.
+"""A rehearsal: a fork server runs a small job of its own several times, and puts everything back.
 
 Python makes code fast that has run some times, and keeps what it has looked up, in the memory of the code. A child
 would do that anew in each job, and copy the pages for it. The first round finds out which code jobs run. The

@@ -1,4 +1,4 @@
-"""How far it reaches that a warm host refuses a job."""
+"""How far it reaches that a fork server refuses a job."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from enum import StrEnum
 
 
 class Scope(StrEnum):
-    """What it holds for that a warm host refuses a job."""
+    """What it holds for that a fork server refuses a job."""
 
     JOB = "job"
-    """This job; the host goes on with others."""
+    """This job; the fork server goes on with others."""
 
     PARSE = "parse"
-    """What the host has parsed: another parse may do."""
+    """What the fork server has parsed: another parse may do."""
 
     NOW = "now"
     """The context, as things are: it may be tried again."""

@@ -1,4 +1,4 @@
-"""Ways around work that Snakemake does in each job, and that a job in a warm host does not need.
+"""Ways around work that Snakemake does in each job, and that a job in a fork server does not need.
 
 Each was found by measuring, and gives the same results. They are taken before the rehearsal, which makes them fast
 too, and left out where this Snakemake or this Python is not as they expect: jobs are slower there, and no worse.

@@ -1,6 +1,6 @@
-"""All that warm hosts know of Snakemake beyond its command line, from 9.6 to 9.27; checked at each start.
+"""All that fork servers know of Snakemake beyond its command line, from 9.6 to 9.27; checked at each start.
 
-The trick: a host calls Snakemake's own `main` with a job's own arguments, as the cold command would, and
+The trick: a fork server calls Snakemake's own `main` with a job's own arguments, as the cold command would, and
 steps in where the parsed workflow is about to be executed. There it forks a child for each job; the child
 puts its own targets in and goes on in Snakemake's own code, to the same end and the same exit status. What only
 makes that faster, and can be left out, is in `shortcuts`.
@@ -61,7 +61,7 @@ _NO_STATE = frozenset(("module_globals", "ruleinfo", "workflow"))
 """Attributes of a rule that are looked at otherwise, or hold what others do."""
 
 MAX_PREPARED = 200
-"""So many rules at most get their empty DAG from the host."""
+"""So many rules at most get their empty DAG from the fork server."""
 
 
 class UnexpectedSnakemakeError(Exception):
@@ -270,7 +270,7 @@ class ParsedWorkflow:
         return vanilla, list(namespaces.values()), rules
 
     def close(self) -> None:
-        """Remove what the parse has put aside; a host ends without Python's own clean-up."""
+        """Remove what the parse has put aside; a fork server ends without Python's own clean-up."""
         for folder in self._folders:
             folder.cleanup()
 
@@ -281,13 +281,13 @@ class ParsedWorkflow:
         if {"datetime", "cmd", "workflow_id"} <= header.keys():
             self._header = header
         for folder in self._folders:
-            folder._finalizer.detach()  # it is the host's; a child would remove it at its end
+            folder._finalizer.detach()  # it is the fork server's; a child would remove it at its end
         workflow._snakemake_tmp_dir = _LateTemporaryDirectory()
         workflow._prepare_dag = self._put_in
         shortcuts.share_loops(workflow)
 
     def become(self, arguments: argparse.Namespace) -> None:
-        """Put in what is a job's own; in the host, just before the fork."""
+        """Put in what is a job's own; in the fork server, just before the fork."""
         workflow = self._workflow
         self._arguments = arguments
         for argument, (where, attribute) in self._places.items():

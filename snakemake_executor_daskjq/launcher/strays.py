@@ -1,4 +1,4 @@
-"""What jobs leave behind: processes that lost their parent. A rule host is a subreaper: they are its children then."""
+"""What jobs leave behind: processes that lost their parent. A launcher is a subreaper: they are its children then."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 END_S = 2.0
-"""So long at most a host that ends goes on killing strays."""
+"""So long at most a launcher that ends goes on killing strays."""
 
 
 class _Child(Protocol):
@@ -36,10 +36,10 @@ def strays_of(children: Mapping[int, _Child]) -> dict[str | None, list[int]]:
 
 
 def end_all(find: Callable[[], Mapping[str | None, list[int]]]) -> None:
-    """End all strays that are left when the host ends, also what comes to it only now.
+    """End all strays that are left when the launcher ends, also what comes to it only now.
 
     A direct start's child may end before those below it: what a process has started that is killed at this moment
-    becomes the host's child a moment later, and nobody looks for it once the host is gone.
+    becomes the launcher's child a moment later, and nobody looks for it once the launcher is gone.
     """
     until = time.monotonic() + END_S
     while left := [pid for pids in find().values() for pid in pids]:

@@ -1,4 +1,4 @@
-"""Whether a job keeps to its `mem_mb` and its `runtime`: what its rule host samples and decides.
+"""Whether a job keeps to its `mem_mb` and its `runtime`: what its launcher samples and decides.
 
 Memory is that of all the job's processes together. Resident sets are cheap to read and count shared pages
 several times, so only where their sum is above the limit are proportional sets read. Pages of mapped files

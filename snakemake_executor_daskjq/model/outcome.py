@@ -17,7 +17,7 @@ class End(enum.StrEnum):
     OUT_OF_MEMORY = "out_of_memory"  # it used more than its mem_mb, or the kernel ended it for memory
     OVER_RUNTIME = "over_runtime"  # it took longer than its runtime, and was ended for that
     NOT_STARTED = "not_started"  # the child could not be started at all
-    LOST = "lost"  # the pilot, or its rule host, went away under the job
+    LOST = "lost"  # the pilot, or its launcher, went away under the job
 
 
 PILOT_ENDS = "its pilot was told to end"

@@ -101,7 +101,7 @@ class Grant:
 
 
 WARM_UP_S = 300.0
-"""How long a rule host may take to be ready, where the user states nothing. Users report parses of two minutes."""
+"""How long a launcher may take to be ready, where the user states nothing. Users report parses of two minutes."""
 
 TMPDIR = "/tmp/the-folder-of-this-daskjq-job"
 """Stands for a job's folder for temporary files until its pilot has made one (nothing in it has to be quoted)."""

@@ -1,8 +1,8 @@
-"""Which rule host of a pilot runs a job: one that starts it cold, or the warm one of its context.
+"""Which launcher of a pilot runs a job: one that starts it cold, or the warm one of its context.
 
 A context is everything that a parse depends on and that is known before it: the arguments that jobs share,
 the working directory, the variables and the interpreter. What a parse turns out to depend on (files, folders)
-the warm host checks itself before each job; when something has changed, the context gets a new host. Where a
+the fork server checks itself before each job; when something has changed, the context gets a new launcher. Where a
 context can't be served as warm as asked, its jobs start at the next colder level, and say why.
 """
 
@@ -18,7 +18,7 @@ from ..launcher import processes
 from ..launcher.scope import Scope
 from ..model.outcome import PILOT_ENDS
 from ..model.request import WarmStart
-from .launcher_client import HostRefusedError, RuleHost
+from .launcher_client import LauncherHandle, RefusedError
 
 if TYPE_CHECKING:
     from ..frames import Frame
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 ContextKey: TypeAlias = tuple[object, ...]
 
 MAX_JOBS = 5000
-"""A warm host is replaced after so many jobs."""
+"""A fork server is replaced after so many jobs."""
 
 MAX_CONTEXTS = 8
-"""At most so many warm hosts a pilot; the one that has been idle longest makes room."""
+"""At most so many fork servers a pilot; the one that has been idle longest makes room."""
 
 MAX_GROWTH_MB = 300.0
-"""A host that has grown by so much since its start is replaced: its children would copy that."""
+"""A launcher that has grown by so much since its start is replaced: its children would copy that."""
 
 IDLE_S = 600.0
-"""A warm host without a job ends after this time."""
+"""A fork server without a job ends after this time."""
 
 STALE_PARSES = 2
 """After so many parses in a row that were out of date before long, a context gets no other: jobs start colder."""
@@ -51,10 +51,10 @@ REFUSAL_S = 60.0
 
 @dataclass(slots=True)
 class Context:
-    """The host of one context at one level, or why it has none."""
+    """The launcher of one context at one level, or why it has none."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    host: RuleHost | None = None
+    launcher: LauncherHandle | None = None
     refused: str = ""
     refused_until: float = 0.0  # in the event loop's time
     stale_parses: int = 0  # in a row
@@ -64,16 +64,16 @@ class Context:
 
     @property
     def fit(self) -> bool:
-        """True if the host may have one more job."""
-        host = self.host
+        """True if the launcher may have one more job."""
+        launcher = self.launcher
         return (
-            host is not None
-            and host.alive
+            launcher is not None
+            and launcher.alive
             and self.jobs < MAX_JOBS
-            and processes.resident_mb(host.pid) - self.start_mb < MAX_GROWTH_MB
+            and processes.resident_mb(launcher.pid) - self.start_mb < MAX_GROWTH_MB
         )
 
-    def refuse(self, refusal: HostRefusedError) -> None:
+    def refuse(self, refusal: RefusedError) -> None:
         """Remember it, as long as it holds."""
         now = asyncio.get_running_loop().time()
         self.refused = str(refusal)
@@ -83,47 +83,47 @@ class Context:
     def is_refused(self) -> bool:
         return bool(self.refused) and asyncio.get_running_loop().time() < self.refused_until
 
-    def count_stale(self, change: HostRefusedError) -> None:
+    def count_stale(self, change: RefusedError) -> None:
         """A parse is out of date. Where that happens again and again, the context is refused."""
         served = self.jobs - 1  # the last one finds it out of date
         self.stale_parses = self.stale_parses + 1 if served < JOBS_WORTH_A_PARSE else 0
         if self.stale_parses == STALE_PARSES:
-            self.refuse(HostRefusedError(f"parsed again and again: {change}"))
+            self.refuse(RefusedError(f"parsed again and again: {change}"))
 
 
-class Hosts:
-    """All rule hosts of a pilot."""
+class Launchers:
+    """All launchers of a pilot."""
 
     def __init__(self) -> None:
         self._contexts: dict[ContextKey, Context] = {}
-        self._retired: set[RuleHost] = set()
-        self._starting: set[asyncio.Task[RuleHost]] = set()
+        self._retired: set[LauncherHandle] = set()
+        self._starting: set[asyncio.Task[LauncherHandle]] = set()
         self._lease_until = float("inf")
         self.stopped = False
 
     async def run(self, launch: Launch) -> Outcome:
-        """Run a job as warm as it asks for and can be. Raises OSError where no host can be started (any more)."""
+        """Run a job as warm as it asks for and can be. Raises OSError where no launcher can be started (any more)."""
         levels, reasons = _levels(launch)
         for level in levels:
             context = self._contexts.setdefault(context_key(launch, level), Context())
             try:
                 outcome = await self._run_at(level, context, launch)
-            except HostRefusedError as refusal:
+            except RefusedError as refusal:
                 reasons.append(str(refusal))
             else:
                 return replace(outcome, colder_because="; ".join(reasons))
-        raise AssertionError("a cold host refuses nothing")
+        raise AssertionError("a cold launcher refuses nothing")
 
     async def _run_at(self, level: WarmStart, context: Context, launch: Launch) -> Outcome:
-        """Raises HostRefusedError where the job can't be run at this level."""
+        """Raises RefusedError where the job can't be run at this level."""
         while True:
-            host = await self._host(context, launch, level)
+            launcher = await self._launcher(context, launch, level)
             try:
-                return await host.run(launch, level)
-            except HostRefusedError as refusal:
+                return await launcher.run(launch, level)
+            except RefusedError as refusal:
                 if refusal.scope is Scope.JOB:
                     raise
-                if context.host is host:  # another job may have got the context a new one already
+                if context.launcher is launcher:  # another job may have got the context a new one already
                     if refusal.scope is Scope.PARSE:
                         context.count_stale(refusal)
                     else:
@@ -133,58 +133,58 @@ class Hosts:
                 self._job_ended(context)
 
     async def stop(self, grace_s: float) -> None:
-        """End all jobs and all hosts, also those that are just being started; no job is started after that."""
+        """End all jobs and all launchers, also those that are just being started; no job is started after that."""
         self.stopped = True
         starting = list(self._starting)
         for start in starting:
             start.cancel()
-        await asyncio.gather(*(host.stop(grace_s) for host in self._all()))
+        await asyncio.gather(*(launcher.stop(grace_s) for launcher in self._all()))
         if starting:
             await asyncio.wait(starting)
 
     def renew_lease(self, until: float) -> None:
-        """Allow jobs to go on up to `until` (see `lease`), also those of hosts that start later."""
+        """Allow jobs to go on up to `until` (see `lease`), also those of launchers that start later."""
         self._lease_until = until
-        for host in self._all():
-            host.renew_lease(until)
+        for launcher in self._all():
+            launcher.renew_lease(until)
 
-    def _all(self) -> list[RuleHost]:
-        return [*self._retired, *(context.host for context in self._contexts.values() if context.host)]
+    def _all(self) -> list[LauncherHandle]:
+        return [*self._retired, *(context.launcher for context in self._contexts.values() if context.launcher)]
 
-    async def _host(self, context: Context, launch: Launch, level: WarmStart) -> RuleHost:
-        """The context's live host. Raises HostRefusedError where it can't have one, OSError for a cold one."""
+    async def _launcher(self, context: Context, launch: Launch, level: WarmStart) -> LauncherHandle:
+        """The context's live launcher. Raises RefusedError where it can't have one, OSError for a cold one."""
         async with context.lock:
             if self.stopped:
                 raise OSError(PILOT_ENDS)
             if context.is_refused:
-                raise HostRefusedError(context.refused)
+                raise RefusedError(context.refused)
             if not context.fit:
                 self._retire(context)
                 self._make_room()
                 try:
-                    context.host = await self._started(launch, level)
-                    context.host.renew_lease(self._lease_until)
-                    context.start_mb = processes.resident_mb(context.host.pid)
-                except HostRefusedError as refusal:
+                    context.launcher = await self._started(launch, level)
+                    context.launcher.renew_lease(self._lease_until)
+                    context.start_mb = processes.resident_mb(context.launcher.pid)
+                except RefusedError as refusal:
                     context.refuse(refusal)
                     raise
                 except OSError as error:
                     if level in (WarmStart.OFF, WarmStart.DIRECT) or self.stopped:
                         raise
-                    unable = HostRefusedError(str(error), Scope.NOW)
+                    unable = RefusedError(str(error), Scope.NOW)
                     context.refuse(unable)
                     raise unable from error
-            assert context.host is not None
+            assert context.launcher is not None
             context.jobs += 1
             if context.idle_timer is not None:
                 context.idle_timer.cancel()
-            return context.host
+            return context.launcher
 
-    async def _started(self, launch: Launch, level: WarmStart) -> RuleHost:
-        starting = asyncio.create_task(RuleHost.start(opening(launch, level), launch.warm_up_s))
+    async def _started(self, launch: Launch, level: WarmStart) -> LauncherHandle:
+        starting = asyncio.create_task(LauncherHandle.start(opening(launch, level), launch.warm_up_s))
         self._starting.add(starting)
         try:
-            host = await starting
+            launcher = await starting
         except asyncio.CancelledError:
             if self.stopped:
                 raise OSError(PILOT_ENDS) from None
@@ -192,37 +192,37 @@ class Hosts:
         finally:
             self._starting.discard(starting)
         if self.stopped:  # it was ready at the same moment
-            await host.stop(0.0)
+            await launcher.stop(0.0)
             raise OSError(PILOT_ENDS)
-        return host
+        return launcher
 
     def _job_ended(self, context: Context) -> None:
-        if context.host is not None and context.host.idle:
+        if context.launcher is not None and context.launcher.idle:
             loop = asyncio.get_running_loop()
             context.idle_timer = loop.call_later(IDLE_S, self._retire, context)
-        for host in [host for host in self._retired if host.idle]:
-            self._end(host)
+        for launcher in [launcher for launcher in self._retired if launcher.idle]:
+            self._end(launcher)
 
     def _retire(self, context: Context) -> None:
-        """Give the context's host no more jobs; it ends with its last one."""
-        if context.host is not None:
-            if context.host.idle:
-                self._end(context.host)
+        """Give the context's launcher no more jobs; it ends with its last one."""
+        if context.launcher is not None:
+            if context.launcher.idle:
+                self._end(context.launcher)
             else:
-                self._retired.add(context.host)
-        context.host = None
+                self._retired.add(context.launcher)
+        context.launcher = None
         context.jobs = 0
 
     def _make_room(self) -> None:
-        live = [context for context in self._contexts.values() if context.host is not None]
-        idle = [context for context in live if context.host is not None and context.host.idle]
+        live = [context for context in self._contexts.values() if context.launcher is not None]
+        idle = [context for context in live if context.launcher is not None and context.launcher.idle]
         if len(live) >= MAX_CONTEXTS and idle:
             self._retire(idle[0])
 
-    def _end(self, host: RuleHost) -> None:
-        self._retired.add(host)  # keeps the task, and lets `stop` wait for it
-        task = asyncio.get_running_loop().create_task(host.stop(0.0, pilot_ends=False))
-        task.add_done_callback(lambda _: self._retired.discard(host))
+    def _end(self, launcher: LauncherHandle) -> None:
+        self._retired.add(launcher)  # keeps the task, and lets `stop` wait for it
+        task = asyncio.get_running_loop().create_task(launcher.stop(0.0, pilot_ends=False))
+        task.add_done_callback(lambda _: self._retired.discard(launcher))
 
 
 def _levels(launch: Launch) -> tuple[list[WarmStart], list[str]]:
@@ -245,8 +245,8 @@ def _levels(launch: Launch) -> tuple[list[WarmStart], list[str]]:
 
 
 def context_key(launch: Launch, level: WarmStart) -> ContextKey:
-    """What two jobs must have in common to share a host."""
-    if level in (WarmStart.OFF, WarmStart.DIRECT):  # either is a command to that host
+    """What two jobs must have in common to share a launcher."""
+    if level in (WarmStart.OFF, WarmStart.DIRECT):  # either is a command to that launcher
         return (WarmStart.OFF,)
     variables = tuple(sorted(launch.env.items()))
     if level is WarmStart.IMPORT:
@@ -255,7 +255,7 @@ def context_key(launch: Launch, level: WarmStart) -> ContextKey:
 
 
 def opening(launch: Launch, level: WarmStart) -> Frame | None:
-    """The first frame to a warm host; None for the one that starts commands."""
+    """The first frame to a fork server; None for the one that starts commands."""
     if level in (WarmStart.OFF, WarmStart.DIRECT):
         return None
     return {

@@ -1,7 +1,7 @@
 """What a pilot sets aside for each job: CPUs, GPUs, and a folder for temporary files.
 
 The dispatcher's ledger counts amounts; here they become concrete. Everything lives in the pilot's event loop,
-because several rule hosts share the pilot's devices.
+because several launchers share the pilot's devices.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from ..launcher.lease import Lease
 from ..model.job_spec import launch_of
 from ..model.outcome import End, Outcome
 from . import folders
-from .contexts import Hosts
+from .contexts import Launchers
 from .grants import Grants
 
 if TYPE_CHECKING:
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 
 class PilotJobs:
-    """What a pilot runs jobs with: its rule hosts, what it sets aside for each job, and for how long it may go on.
+    """What a pilot runs jobs with: its launchers, what it sets aside for each job, and for how long it may go on.
 
     Without a lease (`begin_lease`), jobs go on until they end.
     """
 
     def __init__(self, grants: Grants | None = None) -> None:
-        self.hosts = Hosts()
+        self.launchers = Launchers()
         self.grants = grants or Grants()
         self.lease = Lease(None)
 
     def begin_lease(self, length_s: float | None) -> None:
         self.lease = Lease(length_s)
-        self.hosts.renew_lease(self.lease.ends_at)
+        self.launchers.renew_lease(self.lease.ends_at)
 
     def renew_lease(self, asked_at: float) -> None:
         """The scheduler has answered what it was asked at `asked_at` (uptime): jobs may go on."""
         self.lease.renew(asked_at)
-        self.hosts.renew_lease(self.lease.ends_at)
+        self.launchers.renew_lease(self.lease.ends_at)
 
     async def run(self, spec: str) -> Outcome:
         if self.lease.is_over():
             # This process was stopped: the job may run elsewhere by now.
             return Outcome(End.LOST, detail="its pilot was out of touch")
-        return await run_granted(launch_of(spec), self.hosts, self.grants)
+        return await run_granted(launch_of(spec), self.launchers, self.grants)
 
 
 async def run_job(spec: str) -> Outcome:
@@ -61,14 +61,14 @@ async def run_job(spec: str) -> Outcome:
 
 
 async def stop_jobs(grace_s: float, dask_worker: Any) -> None:
-    """End a pilot's jobs (TERM, KILL after `grace_s`) and its rule hosts. Dask puts `dask_worker` in."""
-    await dask_worker.jobs.hosts.stop(grace_s)
+    """End a pilot's jobs (TERM, KILL after `grace_s`) and its launchers. Dask puts `dask_worker` in."""
+    await dask_worker.jobs.launchers.stop(grace_s)
 
 
-async def run_granted(launch: Launch, hosts: Hosts, grants: Grants) -> Outcome:
-    """Run a job on `hosts` with what `grants` set aside for it. Raises nothing for what a job or its start does."""
+async def run_granted(launch: Launch, launchers: Launchers, grants: Grants) -> Outcome:
+    """Run a job on `launchers` with what `grants` set aside for it. Raises nothing for what a job or its start does."""
     try:
         async with grants.hold(launch.amounts) as grant, folders.own(launch, grant.tmpdir) as ready:
-            return await hosts.run(replace(ready, grant=grant))
+            return await launchers.run(replace(ready, grant=grant))
     except OSError as error:
-        return Outcome(End.LOST if hosts.stopped else End.NOT_STARTED, detail=str(error))
+        return Outcome(End.LOST if launchers.stopped else End.NOT_STARTED, detail=str(error))

@@ -1,6 +1,6 @@
-"""The pilot's side of a rule host: starts it, hands it jobs, and awaits their ends.
+"""The pilot's side of a launcher: starts it, hands it jobs, and awaits their ends.
 
-It lives in the event loop of the pilot's Dask worker. Which host runs which job is decided in `contexts`.
+It lives in the event loop of the pilot's Dask worker. Which launcher runs which job is decided in `contexts`.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ LAUNCHER = "snakemake_executor_daskjq.launcher"
 SETTLE_S = 0.3
 
 KILLED_S = 5.0
-"""So long the end of a host is waited for; a killed one that hangs in a network file system ends when that answers."""
+"""So long a launcher's end is waited for; a killed one that hangs in a network file system ends when that answers."""
 
 RUNTIME_SLACK_S = 30.0
 """How far beyond its runtime a job may go before it is ended; Slurm looks about as often."""
 
 CAN_T_START = 127
-"""The exit status of a child that could not become its job (`host.not_started`)."""
+"""The exit status of a child that could not become its job (`launcher.not_started`)."""
 
 _PLAIN_PATH = re.compile(r"[\w@%+=:,./-]*", re.ASCII)
 """As `shlex` has it: quoted or not, a shell reads the same."""
@@ -47,18 +47,18 @@ KILLED = ("exit status 137", "ended by SIGKILL")
 """How `log_tail.rule_failure` tells a rule's command that got SIGKILL (137: as its shell reports it)."""
 
 
-class HostRefusedError(Exception):
-    """A warm host can't serve a context, or must not start a job from what it has parsed; the text says why."""
+class RefusedError(Exception):
+    """A fork server can't serve a context, or must not start a job from what it has parsed; the text says why."""
 
     def __init__(self, why: str, scope: Scope = Scope.CONTEXT) -> None:
         super().__init__(why)
         self.scope = scope
 
 
-class RuleHost:
-    """A running rule host.
+class LauncherHandle:
+    """A running launcher.
 
-    What must hold: every job that was started ends in exactly one `Outcome`; if the host dies, its running
+    What must hold: every job that was started ends in exactly one `Outcome`; if the launcher dies, its running
     jobs are lost and their processes are killed.
     """
 
@@ -73,13 +73,13 @@ class RuleHost:
         self._listener = asyncio.create_task(self._listen())
 
     @classmethod
-    async def start(cls, opening: Frame | None = None, limit_s: float = WARM_UP_S) -> RuleHost:
-        """Start a host and wait for its READY: one that starts jobs cold, or one warmed up as `opening` says.
+    async def start(cls, opening: Frame | None = None, limit_s: float = WARM_UP_S) -> LauncherHandle:
+        """Start a launcher and wait for its READY: one that starts jobs cold, or one warmed up as `opening` says.
 
         Raises
         ------
-        HostRefusedError : where a warm host can't serve what `opening` asks for, or is not warm after `limit_s`.
-        OSError : where the process can't be started or ends at once, or a cold host is not ready after `limit_s`.
+        RefusedError : where a fork server can't serve what `opening` asks for, or is not warm after `limit_s`.
+        OSError : where the process can't be started or ends at once, or a cold launcher is not ready after `limit_s`.
         """
         module = "launcher" if opening is None else "fork_server"
         ours, theirs = socket.socketpair()
@@ -98,7 +98,7 @@ class RuleHost:
             async with asyncio.timeout(limit_s):
                 frame = await _read(reader)
             if frame["op"] == "refused":
-                raise HostRefusedError(frame["why"], Scope(frame["scope"]))
+                raise RefusedError(frame["why"], Scope(frame["scope"]))
             if frame["op"] == "crashed":
                 raise ConnectionError(frame["why"])
         except BaseException as error:
@@ -110,7 +110,7 @@ class RuleHost:
             await _end(process)
             if ended:
                 why = str(error) if type(error) is ConnectionError else f"exit status {process.returncode}"
-                raise OSError(f"the rule host ended at its start ({why})") from error
+                raise OSError(f"the launcher ended at its start ({why})") from error
             if isinstance(error, TimeoutError):
                 raise _too_slow(opening, limit_s) from None
             raise
@@ -135,7 +135,7 @@ class RuleHost:
         return not self._waiting
 
     async def run(self, launch: Launch, warm_start: WarmStart = WarmStart.OFF) -> Outcome:
-        """Start a job's child and wait for its end. Raises HostRefusedError where it must not be started here."""
+        """Start a job's child and wait for its end. Raises RefusedError where it must not be started here."""
         ended: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
         self._waiting[launch.key] = ended
         self._writer.write(encode(start_frame(launch, warm_start)))
@@ -150,18 +150,18 @@ class RuleHost:
                     await asyncio.wait_for(self._pilot_ends.wait(), SETTLE_S)
         except ConnectionError as error:
             self._stopping = True  # writing may notice before the listener does, and no other job must come here
-            detail = PILOT_ENDS if self._pilot_ends.is_set() else f"the rule host is gone ({error})"
+            detail = PILOT_ENDS if self._pilot_ends.is_set() else f"the launcher is gone ({error})"
             return Outcome(End.LOST, detail=detail, warm_start=warm_start)
         finally:
             self._waiting.pop(launch.key, None)
             self._pids.pop(launch.key, None)
         if frame["op"] == "stale":
-            raise HostRefusedError(frame["why"], Scope(frame["scope"]))
-        ending = "the rule host has ended, for its pilot was out of touch" if frame["ending"] else ""
+            raise RefusedError(frame["why"], Scope(frame["scope"]))
+        ending = "the launcher has ended, for its pilot was out of touch" if frame["ending"] else ""
         return _outcome(frame, launch, warm_start, ending=PILOT_ENDS if self._pilot_ends.is_set() else ending)
 
     async def stop(self, grace_s: float, *, pilot_ends: bool = True) -> None:
-        """End all jobs (TERM, after `grace_s` KILL) and the host; returns when they are gone.
+        """End all jobs (TERM, after `grace_s` KILL) and the launcher; returns when they are gone.
 
         Only where its pilot ends, too, are its jobs lost to that.
         """
@@ -185,20 +185,20 @@ class RuleHost:
                 elif frame["op"] == "crashed":
                     crash = frame["why"]
         except (asyncio.IncompleteReadError, ConnectionError):
-            # The host is dead, or all but; no child may outlive it, and it gets no job while these are looked for.
+            # The launcher is dead, or all but; no child may outlive it, and it gets no job while these are looked for.
             self._stopping = True
             self._process.kill()
             await _end(self._process)
             await self._end_orphans()
         finally:
-            # Also when the pilot ends meanwhile: at the end of its stream the host ends its jobs and itself.
+            # Also when the pilot ends meanwhile: at the end of its stream the launcher ends its jobs and itself.
             self._writer.close()
             for waiting in self._waiting.values():
                 if not waiting.done():
                     waiting.set_exception(ConnectionError(crash or f"exit status {self._process.returncode}"))
 
     async def _end_orphans(self) -> None:
-        """Kill what a dead host leaves behind; they are this pilot's children now. Returns when they are gone."""
+        """Kill what a dead launcher leaves behind; they are this pilot's children now. Returns when they are gone."""
         jobs, groups = set(self._waiting), set(self._pids.values())
         while left := {pid for pid in groups if not processes.reaped(pid)} | processes.orphans_of(jobs):
             groups |= left
@@ -208,13 +208,13 @@ class RuleHost:
             await asyncio.sleep(0.01)
 
 
-def _too_slow(opening: Frame | None, limit_s: float) -> HostRefusedError | OSError:
-    """What to say of a host that was not ready in time. It would not be the next time, either."""
+def _too_slow(opening: Frame | None, limit_s: float) -> RefusedError | OSError:
+    """What to say of a launcher that was not ready in time. It would not be the next time, either."""
     within = f"within {limit_s:g} s (--daskjq-warm-up-timeout)"
     if opening is None:
-        return OSError(f"the rule host was not ready {within}")
+        return OSError(f"the launcher was not ready {within}")
     done = "the Snakefile was not parsed" if opening["level"] == WarmStart.WORKFLOW else "Snakemake was not imported"
-    return HostRefusedError(f"{done} {within}", Scope.CONTEXT)
+    return RefusedError(f"{done} {within}", Scope.CONTEXT)
 
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
@@ -239,7 +239,7 @@ def _log_error(path: str) -> str:
 
 
 def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
-    """What a host is told to start: a command, or the arguments of Snakemake in its own child."""
+    """What a launcher is told to start: a command, or the arguments of Snakemake in its own child."""
     grant = launch.grant
     frame: Frame = {
         "op": "start",
@@ -270,7 +270,7 @@ def _direct(launch: Launch, command: Command) -> Frame:
     if not _PLAIN_PATH.fullmatch(tmpdir) and any(TMPDIR in argument for argv in command.argvs for argument in argv):
         raise OSError(
             f"its folder for temporary files, {tmpdir!r}, has characters that a shell reads otherwise: choose another "
-            "place for it (--daskjq-scratch-folder, or TMPDIR on the pilot's host)"
+            "place for it (--daskjq-scratch-folder, or TMPDIR on the pilot's launcher)"
         )
 
     def filled(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The process of a pilot: one Dask worker and its rule host. `python -m snakemake_executor_daskjq.pilot.process`.
+"""The process of a pilot: one Dask worker and its launcher. `python -m snakemake_executor_daskjq.pilot.process`.
 
 It takes the arguments that dask-jobqueue gives to `dask worker`. Our own main instead of `dask worker
 --no-nanny`, which after a SIGTERM may wait for ever in asyncio's shutdown (distributed 2026.8) and so outlive
@@ -125,7 +125,7 @@ async def serve(options: dict[str, Any], lease_s: float | None) -> None:
 
 
 async def _serve(jobs: PilotJobs, options: dict[str, Any], lease_s: float | None, told: asyncio.Event) -> None:
-    processes.become_subreaper()  # for what a rule host that dies leaves behind
+    processes.become_subreaper()  # for what a launcher that dies leaves behind
     worker = await _connect(jobs, options)
     dask_internals.check(worker)
     jobs.begin_lease(lease_s)
@@ -135,7 +135,7 @@ async def _serve(jobs: PilotJobs, options: dict[str, Any], lease_s: float | None
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     _exit_in(TERM_GRACE_S + EXIT_S)
     logger.info("Ending: %s", "told to" if told.is_set() else "the scheduler is gone")
-    await jobs.hosts.stop(TERM_GRACE_S if told.is_set() else GRACE_S)
+    await jobs.launchers.stop(TERM_GRACE_S if told.is_set() else GRACE_S)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(worker.close(reason="pilot-ends", executor_wait=False), EXIT_S / 2)
 

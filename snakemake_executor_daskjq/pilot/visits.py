@@ -1,6 +1,6 @@
 """Runs that are guests of a Dask worker which is no pilot of theirs.
 
-Each has rule hosts of its own, so that it can end its jobs and nobody else's. A run whose Snakemake was killed
+Each has launchers of its own, so that it can end its jobs and nobody else's. A run whose Snakemake was killed
 renews nothing any more: its jobs are ended then. When a run renews its visit, it is told what others use here.
 """
 
@@ -15,7 +15,7 @@ from distributed import get_worker
 
 from ..model.job_spec import launch_of
 from ..model.outcome import End, Outcome
-from .contexts import Hosts
+from .contexts import Launchers
 from .dask_internals import running_tasks
 from .grants import Grants
 from .jobs import run_granted
@@ -30,7 +30,7 @@ KEY = "daskjq-"
 
 @dataclass(slots=True)
 class Visit:
-    hosts: Hosts = field(default_factory=Hosts)
+    launchers: Launchers = field(default_factory=Launchers)
     grants: Grants = field(default_factory=Grants)
     jobs: dict[asyncio.Task[Outcome], Amounts] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
@@ -72,7 +72,7 @@ class Visits:
         if visit is None:
             return Outcome(End.LOST, detail="its run was out of touch with the worker")
         launch = launch_of(spec)
-        job = asyncio.create_task(run_granted(launch, visit.hosts, visit.grants))
+        job = asyncio.create_task(run_granted(launch, visit.launchers, visit.grants))
         visit.jobs[job] = launch.amounts
         job.add_done_callback(visit.jobs.pop)
         await asyncio.wait([job])  # Dask may cancel this coroutine, and thinks then that the job has ended; it has not
@@ -83,7 +83,7 @@ class Visits:
         if visit is not None:
             if visit.timer is not None:
                 visit.timer.cancel()
-            await visit.hosts.stop(grace_s)
+            await visit.launchers.stop(grace_s)
             await asyncio.gather(*visit.jobs, return_exceptions=True)
             visit.grants.close()
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 CRASH_BUDGET = 3
-"""So many crashed pilots or rule hosts, and a job is taken for their cause."""
+"""So many crashed pilots or launchers, and a job is taken for their cause."""
 
 LOSS_BUDGET = 20
 """So many losses of any kind, and a job is given up: those of which nobody knows the cause among them."""
@@ -50,11 +50,11 @@ class Losses:
         """For the user.
 
         >>> Losses(("a: FAILED", "b", "c"), ("d: TIMEOUT",)).reason()
-        'it was lost with 3 pilots or rule hosts that crashed (a: FAILED; b; c) and 1 more (d: TIMEOUT)'
+        'it was lost with 3 pilots or launchers that crashed (a: FAILED; b; c) and 1 more (d: TIMEOUT)'
         """
         parts = []
         if self.crashes:
-            parts.append(f"{len(self.crashes)} pilots or rule hosts that crashed ({'; '.join(self.crashes)})")
+            parts.append(f"{len(self.crashes)} pilots or launchers that crashed ({'; '.join(self.crashes)})")
         if self.others:
             parts.append(f"{len(self.others)} more ({'; '.join(self.others)})")
         return f"it was lost with {' and '.join(parts)}"

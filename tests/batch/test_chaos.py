@@ -53,7 +53,7 @@ class Chaos:
         return [
             self._cancel_a_pilot,
             self._kill_a_node,
-            lambda: self._kill_one(HOST, "rule host"),
+            lambda: self._kill_one(HOST, "launcher"),
             lambda: self._kill_one(PILOT, "pilot"),
             self._stop_a_pilot,
         ]

@@ -7,7 +7,7 @@ import pytest
 from ..snakefiles import MANY
 from ..workflow import Workflow
 
-# Read by each Python before anything else: changes Snakemake in warm hosts only, as another version might.
+# Read by each Python before anything else: changes Snakemake in fork servers only, as another version might.
 CHANGED = """
     import sys
     if "snakemake_executor_daskjq.launcher.fork_server" in sys.orig_argv:

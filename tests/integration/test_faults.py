@@ -1,4 +1,4 @@
-"""Pilots and rule hosts that die or stop: what they ran runs again, and never twice at a time."""
+"""Pilots and launchers that die or stop: what they ran runs again, and never twice at a time."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_a_job_that_takes_its_pilots_down_is_named_and_the_others_go_on(workflow
     assert (workflow.folder / "good").exists()
     assert workflow.read("crashes").count("\n") == 3
     assert "rule bad" in workflow.output
-    assert "it was lost with 3 pilots or rule hosts that crashed (local-1; local-2; local-3)" in workflow.output
+    assert "it was lost with 3 pilots or launchers that crashed (local-1; local-2; local-3)" in workflow.output
     submitted = {event["rule"]: event["key"] for event in workflow.journal("job_submitted")}
     reported = {event["key"]: event["success"] for event in workflow.journal("job_reported")}
     assert reported == {submitted["bad"]: False, submitted["good"]: True}

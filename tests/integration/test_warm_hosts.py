@@ -1,4 +1,4 @@
-"""The rule hosts of a pilot, without a pilot: which job gets which, and when one is replaced."""
+"""The launchers of a pilot, without a pilot: which job gets which, and when one is replaced."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from snakemake_executor_daskjq.launcher import processes
 from snakemake_executor_daskjq.model.outcome import PILOT_ENDS, End, Outcome
 from snakemake_executor_daskjq.model.request import Launch, WarmStart
 from snakemake_executor_daskjq.pilot import contexts
-from snakemake_executor_daskjq.pilot.contexts import Hosts
+from snakemake_executor_daskjq.pilot.contexts import Launchers
 from snakemake_executor_daskjq.pilot.grants import Grants
 from snakemake_executor_daskjq.pilot.jobs import run_granted
 
@@ -55,7 +55,7 @@ def launch(folder: Path, target: str, who: str = "one", then: str = "true", leve
     )  # fmt: skip
 
 
-async def run(hosts: Hosts, job: Launch) -> tuple[str, int]:
+async def run(hosts: Launchers, job: Launch) -> tuple[str, int]:
     """What the job was told, and its host."""
     outcome = await hosts.run(job)
     assert outcome.end is End.SUCCEEDED, Path(job.log_path).read_text()
@@ -70,7 +70,7 @@ def told(job: Launch) -> tuple[str, int]:
 
 def hosts_of(folder: Path, level: WarmStart, count: int) -> list[int]:
     async def body() -> list[int]:
-        hosts = Hosts()
+        hosts = Launchers()
         try:
             return [(await run(hosts, launch(folder, str(i), level=level)))[1] for i in range(count)]
         finally:
@@ -87,7 +87,7 @@ def test_a_host_that_is_being_started_ends_with_its_pilot_and_no_job_gets_anothe
     before = set(processes.children_of(os.getpid()))
 
     async def body() -> list[Outcome]:
-        hosts, grants = Hosts(), Grants(scratch_folder=str(scratch))
+        hosts, grants = Launchers(), Grants(scratch_folder=str(scratch))
         jobs = [asyncio.create_task(run_granted(launch(tmp_path, name), hosts, grants)) for name in "ab"]
         await until(lambda: list(scratch.glob("daskjq-*/rehearsal-*")))
         await hosts.stop(0.2)
@@ -128,7 +128,7 @@ def test_an_idle_host_ends_and_the_next_job_gets_a_new_one(
     monkeypatch.setattr(contexts, "IDLE_S", 0.05)
 
     async def body() -> None:
-        hosts = Hosts()
+        hosts = Launchers()
         _, first = await run(hosts, launch(tmp_path, "0", level=level))
         await gone(first)
         _, second = await run(hosts, launch(tmp_path, "1", level=level))
@@ -145,7 +145,7 @@ def test_two_workflows_run_side_by_side_and_one_hosts_death_is_not_the_others(tm
     held, killed = launch(tmp_path / "one", "a", "one", until_go), launch(tmp_path / "two", "b", "two", until_go)
 
     async def body() -> tuple[Outcome, Outcome]:
-        hosts = Hosts()
+        hosts = Launchers()
         running = [asyncio.create_task(hosts.run(job)) for job in (held, killed)]
         for job in (held, killed):
             await appears(Path(job.cwd) / f"{job.key}.host")
@@ -171,7 +171,7 @@ def test_a_job_that_cannot_be_prepared_starts_colder_and_its_neighbours_stay(tmp
     (tmp_path / "held").mkdir()
 
     async def body() -> tuple[Outcome, Outcome, tuple[str, int], tuple[str, int]]:
-        hosts = Hosts()
+        hosts = Launchers()
         first = await run(hosts, launch(tmp_path, "0"))
         held = asyncio.create_task(hosts.run(launch(tmp_path, "1", then="true")))
         unfit = await hosts.run(replace(launch(tmp_path, "2"), job_argv=("--target-jobs", "a:i=c,d", "--cores", "1")))
@@ -194,13 +194,13 @@ def test_a_host_that_crashes_says_why(tmp_path: Path) -> None:
     )
 
     async def body() -> Outcome:
-        hosts = Hosts()
+        hosts = Launchers()
         outcome = await hosts.run(launch(tmp_path, "0"))
         await hosts.stop(0.2)
         return outcome
 
     outcome = asyncio.run(asyncio.wait_for(body(), 60))
-    assert (outcome.end, outcome.detail) == (End.LOST, "the rule host is gone (ZeroDivisionError('division by zero'))")
+    assert (outcome.end, outcome.detail) == (End.LOST, "the launcher is gone (ZeroDivisionError('division by zero'))")
 
 
 def test_a_parse_that_fails_is_tried_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,7 +209,7 @@ def test_a_parse_that_fails_is_tried_again_later(tmp_path: Path, monkeypatch: py
     (tmp_path / "broken").touch()
 
     async def body() -> list[Outcome]:
-        hosts = Hosts()
+        hosts = Launchers()
         outcomes = [await hosts.run(launch(tmp_path, "0"))]
         (tmp_path / "broken").unlink()
         outcomes.append(await hosts.run(launch(tmp_path, "1")))
@@ -229,7 +229,7 @@ def test_a_parse_that_is_out_of_date_now_and_then_is_repeated(tmp_path: Path, mo
     monkeypatch.setattr(contexts, "JOBS_WORTH_A_PARSE", 2)
 
     async def body(changed_after: int) -> list[WarmStart]:
-        hosts, levels = Hosts(), []
+        hosts, levels = Launchers(), []
         for i in range(8):
             if i % changed_after == 0:
                 (tmp_path / "Snakefile").write_text(textwrap.dedent(SNAKEFILE) + f"# {i}")
@@ -255,7 +255,7 @@ def test_a_parse_that_hangs_is_given_up_and_jobs_start_colder(tmp_path: Path) ->
     before = set(processes.children_of(os.getpid()))
 
     async def body() -> list[Outcome]:
-        hosts = Hosts()
+        hosts = Launchers()
         jobs = [replace(launch(tmp_path, str(i)), warm_up_s=15.0) for i in range(3)]
         outcomes = await asyncio.gather(*(hosts.run(job) for job in jobs[:2]))
         outcomes.append(await hosts.run(jobs[2]))  # nobody waits for a second time

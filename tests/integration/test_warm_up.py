@@ -1,4 +1,4 @@
-"""A rule host that does not get ready: whole runs."""
+"""A launcher that does not get ready: whole runs."""
 
 from __future__ import annotations
 

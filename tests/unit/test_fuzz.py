@@ -1,6 +1,6 @@
 """Whatever comes from outside is understood, passed over, or one clear error: never another exception.
 
-Covers a live rule host, settings, pools files, journals, histories and what batch systems say. Frames are in
+Covers a live launcher, settings, pools files, journals, histories and what batch systems say. Frames are in
 `test_frames.py`, listings of batch jobs in `batch/test_listings.py`, keys of pools in `test_pools.py`.
 """
 
@@ -41,7 +41,7 @@ def written(data: bytes) -> Path:
     return Path(file.name)
 
 
-# -- a live rule host ------------------------------------------------------------------------------------------
+# -- a live launcher ------------------------------------------------------------------------------------------
 
 proper: dict[str, st.SearchStrategy[Any]] = {
     "id": st.text(max_size=9),

@@ -154,11 +154,11 @@ def test_before_its_last_try_a_suspect_gets_a_pilot_of_its_own() -> None:
     run.submit(*jobs(2))
     run.connect("main-1")
     for tries in range(1, CRASH_BUDGET):
-        run.end("j0", End.LOST, f"the rule host is gone {tries}")
+        run.end("j0", End.LOST, f"the launcher is gone {tries}")
     assert run.running == [("j1", "main-1")]  # it waits until both cores are free
     run.end("j1")
     assert run.running == [("j0", "main-1")]
-    run.end("j0", End.LOST, "the rule host is gone again")
+    run.end("j0", End.LOST, "the launcher is gone again")
     assert run.reports == [("j1", End.SUCCEEDED, "main-1"), ("j0", End.LOST, "main-1")]
 
 

@@ -43,7 +43,7 @@ outcomes = st.sampled_from(
     [
         *[(End.SUCCEEDED, "")] * 2,
         *[(End.FAILED, ""), (End.OUT_OF_MEMORY, "")],
-        *[(End.LOST, "the rule host is gone"), (End.LOST, PILOT_ENDS)],
+        *[(End.LOST, "the launcher is gone"), (End.LOST, PILOT_ENDS)],
     ]
 )
 some = st.integers(0, 10**6)

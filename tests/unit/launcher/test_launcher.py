@@ -1,4 +1,4 @@
-"""The rule host with real processes: starting, reaping, and ending everything, however it goes down."""
+"""The launcher with real processes: starting, reaping, and ending everything, however it goes down."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from snakemake_executor_daskjq.launcher import processes
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Grant, Launch, Limits, WarmStart
 from snakemake_executor_daskjq.pilot import launcher_client as client
-from snakemake_executor_daskjq.pilot.contexts import Hosts
-from snakemake_executor_daskjq.pilot.launcher_client import RuleHost, _outcome
+from snakemake_executor_daskjq.pilot.contexts import Launchers
+from snakemake_executor_daskjq.pilot.launcher_client import LauncherHandle, _outcome
 
 from ...awaiting import appears, gone
 
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process control
 
 
 @asynccontextmanager
-async def host() -> AsyncIterator[RuleHost]:
-    running = await RuleHost.start()
+async def host() -> AsyncIterator[LauncherHandle]:
+    running = await LauncherHandle.start()
     try:
         yield running
     finally:
@@ -208,7 +208,7 @@ def test_many_jobs_at_a_time_each_end_once(tmp_path: Path) -> None:
 
 def test_stopping_terminates_first_and_kills_what_will_not_go(tmp_path: Path) -> None:
     async def body() -> tuple[Outcome, Outcome]:
-        running = await RuleHost.start()
+        running = await LauncherHandle.start()
         gentle = shell(tmp_path, "trap 'echo bye; exit 0' TERM; echo 1 > up1; sleep 300 & wait", key="gentle")
         stubborn = shell(tmp_path, "trap '' TERM; echo 1 > up2; while :; do sleep 1; done", key="stubborn")
         jobs = [asyncio.create_task(running.run(launch)) for launch in (gentle, stubborn)]
@@ -226,7 +226,7 @@ def test_stopping_terminates_first_and_kills_what_will_not_go(tmp_path: Path) ->
 
 def test_when_the_host_dies_its_jobs_are_lost_and_gone(tmp_path: Path) -> None:
     async def body() -> Outcome:
-        running = await RuleHost.start()
+        running = await LauncherHandle.start()
         job = asyncio.create_task(running.run(shell(tmp_path, "echo $$ > pid; sleep 300; true")))
         pid = int(await appears(tmp_path / "pid"))
         running._process.kill()
@@ -242,11 +242,11 @@ PILOT = """
 import asyncio, os, sys
 from snakemake_executor_daskjq.model.request import Grant, Launch
 from snakemake_executor_daskjq.pilot import contexts
-from snakemake_executor_daskjq.pilot.launcher_client import RuleHost
-from snakemake_executor_daskjq.pilot.contexts import Hosts
+from snakemake_executor_daskjq.pilot.launcher_client import LauncherHandle
+from snakemake_executor_daskjq.pilot.contexts import Launchers
 
 async def pilot():
-    host = await RuleHost.start()
+    host = await LauncherHandle.start()
     print(host._process.pid, flush=True)
     os.makedirs("scratch/1/full")
     grant = Grant(tmpdir=os.path.abspath("scratch/1"))
@@ -274,7 +274,7 @@ def test_when_the_pilot_is_killed_the_host_ends_its_jobs(tmp_path: Path) -> None
 
 def test_one_cold_host_serves_a_pilot_until_it_dies(tmp_path: Path) -> None:
     async def body() -> None:
-        hosts = Hosts()
+        hosts = Launchers()
         await hosts.run(shell(tmp_path, "echo $PPID > host"))
         first = int((tmp_path / "host").read_text())
         await hosts.run(shell(tmp_path, "echo $PPID > host"))
@@ -313,10 +313,10 @@ def small_control_group() -> Iterator[Path]:
 SMALL_PILOT = """
 import asyncio, os, sys
 from snakemake_executor_daskjq.model.request import Launch
-from snakemake_executor_daskjq.pilot.launcher_client import RuleHost
+from snakemake_executor_daskjq.pilot.launcher_client import LauncherHandle
 
 async def pilot():
-    host = await RuleHost.start()
+    host = await LauncherHandle.start()
     outcome = await host.run(Launch("job", (), (), ".", "log", "true", precommand=sys.argv[1]))
     print(outcome.end, outcome.reason(), sep=";")
     await host.stop(0.1)
@@ -348,13 +348,13 @@ def test_a_job_whose_log_cannot_be_opened_was_not_started_and_says_why(tmp_path:
 @pytest.mark.parametrize(
     ("opening", "words"),
     [
-        (None, "the rule host was not ready within 0.01 s (--daskjq-warm-up-timeout)"),
+        (None, "the launcher was not ready within 0.01 s (--daskjq-warm-up-timeout)"),
         ({"op": "open", "level": WarmStart.IMPORT}, "Snakemake was not imported within 0.01 s"),
         ({"op": "open", "level": WarmStart.WORKFLOW}, "the Snakefile was not parsed within 0.01 s"),
     ],
 )
 def test_a_host_that_is_not_ready_in_time_is_ended_and_told(opening: dict[str, str] | None, words: str) -> None:
     before = processes.children_of(os.getpid())
-    with pytest.raises(OSError if opening is None else client.HostRefusedError, match=re.escape(words)):
-        asyncio.run(RuleHost.start(opening, 0.01))
+    with pytest.raises(OSError if opening is None else client.RefusedError, match=re.escape(words)):
+        asyncio.run(LauncherHandle.start(opening, 0.01))
     assert processes.children_of(os.getpid()) == before

@@ -138,7 +138,7 @@ def test_a_pilots_lease_reaches_the_hosts_that_are_there_and_those_to_come() -> 
     jobs.begin_lease(60.0)
     begun = jobs.lease.ends_at
     jobs.renew_lease(begun - 30.0)
-    assert jobs.lease.ends_at == jobs.hosts._lease_until == begun + 30.0
+    assert jobs.lease.ends_at == jobs.launchers._lease_until == begun + 30.0
 
 
 def test_the_scheduler_grants_what_it_knows_and_takes_it_for_a_sign_of_life() -> None:
@@ -186,7 +186,7 @@ def test_the_state_of_jobs_hangs_on_the_worker_that_runs_them() -> None:
                 assert details["one"] == "its pilot was out of touch"
                 assert "'list' object" in details["two"]  # it went as far as the job, which is none
                 await client.run(stop_jobs, 0.0, workers=[one.address])
-                return {worker.name: worker.jobs.hosts.stopped for worker in (one, two)}
+                return {worker.name: worker.jobs.launchers.stopped for worker in (one, two)}
 
     assert asyncio.run(asyncio.wait_for(body(), 60)) == {"one": True, "two": False}
 
