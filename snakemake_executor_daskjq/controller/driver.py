@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from .. import batch
+from ..batch.base import UNKNOWN
 from ..dask_cluster.pilots import last_words
 from ..errors import DaskjqError
 from ..launcher.lease import GRACE_S
@@ -106,19 +107,15 @@ class Driver(Generic[Fleet]):
         """Note a job that ends before it gets here."""
         self.post(messages.JobUnstarted(request, why))
 
-    @property
-    def begun(self) -> list[str]:
-        """The keys of jobs that were placed and have not ended."""
-        return self.core.begun
-
     async def close(self) -> None:
         """Place, plan and report nothing any more. The fleet still has to be stopped."""
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
+        # What has come in this turn of the loop still counts: a job that has ended is reported as that.
         for instruction in self.core.handle(*self._take_events(), messages.RunEnds(), now=time.time()):
-            if isinstance(instruction, messages.Record):
-                self._journal.write(instruction.event)
+            if isinstance(instruction, messages.Record | messages.ReportEnd | messages.Learn | messages.Tell):
+                self._carry_out(instruction)
         try:
             self._history.save()
         except OSError as error:
@@ -216,7 +213,8 @@ class Driver(Generic[Fleet]):
         dead_at = time.monotonic() + FENCE_S
         system = batch.system(lost.system)
         in_batch = system.queues and bool(lost.batch_id)
-        ended = await system.how_ended(lost.batch_id, FENCE_S)
+        known = in_batch or not system.queues  # else it connected before its submit command had answered
+        ended = await system.how_ended(lost.batch_id, FENCE_S) if known else UNKNOWN
         await self.fleet.end(lost.pilot)
         if in_batch:
             await system.until_gone(lost.batch_id, PATIENCE_S)

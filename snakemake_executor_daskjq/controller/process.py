@@ -37,6 +37,12 @@ Answer = TypeVar("Answer")
 
 READ_BYTES = 2**18
 
+LOOK_S = 2.0
+"""How often it is looked whether Snakemake is there, where the kernel can't tell."""
+
+MOST_ENDS = 500
+"""So many ends at most go into one message, for each may bring the last lines of a log."""
+
 FLUSH_S = 5.0
 """So long the last words wait for a Snakemake that does not listen."""
 
@@ -67,8 +73,8 @@ class Speaker:
         self._writer.write(encode(frame))
 
     def _send_ends(self) -> None:
-        if self._ends:
-            ends, self._ends = self._ends, []
+        while self._ends:
+            ends, self._ends = self._ends[:MOST_ENDS], self._ends[MOST_ENDS:]
             self._writer.write(encode(protocol.ends_frame(ends)))
 
     async def close(self) -> None:
@@ -113,7 +119,7 @@ class Controller:
     async def _listen(self, reader: asyncio.StreamReader) -> None:
         """Answer pings at once, whatever else takes its time, up to the end of the stream: Snakemake is gone."""
         decoder = Decoder()
-        with contextlib.suppress(ConnectionError):
+        try:
             while data := await reader.read(READ_BYTES):
                 for frame in decoder.feed(data):
                     match frame["op"]:
@@ -125,7 +131,12 @@ class Controller:
                         case "begin":
                             await self._start_spare(protocol.read_begin(frame))
                     self._messages.put_nowait(frame)
-        self._messages.put_nowait(protocol.stop_frame(cancel=True))
+        except ConnectionError:
+            pass
+        except Exception:  # whatever it is: nobody hears of Snakemake's end any more
+            traceback.print_exc()
+        finally:
+            self._messages.put_nowait(protocol.stop_frame(cancel=True))
 
     async def _start_spare(self, begin: protocol.Begin) -> None:
         """Where this machine is all there is, its pilot imports Dask while this process does."""
@@ -227,15 +238,25 @@ def _completed(config: Config, cores_limit: int | None) -> tuple[Pool, ...]:
 
 def _when_parent_ends(call: Any) -> None:
     """A fork of Snakemake may hold its end of the socket open when Snakemake itself is gone."""
-    with contextlib.suppress(OSError):  # an old kernel
-        parent = os.pidfd_open(os.getppid())
-        loop = asyncio.get_running_loop()
+    loop, parent = asyncio.get_running_loop(), os.getppid()
+    try:
+        watched = os.pidfd_open(parent)
+    except (AttributeError, OSError):  # a Python that was built without it, or an old kernel
 
-        def ended() -> None:
-            loop.remove_reader(parent)
-            call()
+        def look() -> None:
+            if os.getppid() == parent:
+                loop.call_later(LOOK_S, look)
+            else:
+                call()
 
-        loop.add_reader(parent, ended)
+        look()
+        return
+
+    def ended() -> None:
+        loop.remove_reader(watched)
+        call()
+
+    loop.add_reader(watched, ended)
 
 
 def _log_to(folder: RunFolder) -> None:

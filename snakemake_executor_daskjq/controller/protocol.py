@@ -81,11 +81,11 @@ class Stopped:
 
     Attributes
     ----------
-    begun : the keys of jobs that were placed on a pilot and had not ended.
+    waiting : the keys of jobs that were never placed on a pilot.
     lines : what the run used, for the user.
     """
 
-    begun: frozenset[str]
+    waiting: frozenset[str]
     lines: tuple[str, ...]
 
 
@@ -205,11 +205,11 @@ def read_ends(frame: Frame) -> list[Ended]:
 
 
 def stopped_frame(stopped: Stopped) -> Frame:
-    return {"op": "stopped", "begun": sorted(stopped.begun), "lines": stopped.lines}
+    return {"op": "stopped", "waiting": sorted(stopped.waiting), "lines": stopped.lines}
 
 
 def read_stopped(frame: Frame) -> Stopped:
-    return Stopped(frozenset(frame["begun"]), tuple(frame["lines"]))
+    return Stopped(frozenset(frame["waiting"]), tuple(frame["lines"]))
 
 
 # -- what messages hold ------------------------------------------------------------------------------------------------

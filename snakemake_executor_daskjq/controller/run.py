@@ -84,12 +84,12 @@ class Run:
         """End pilots and scheduler; with `cancel`, running jobs too. Returns when all are gone."""
         try:
             await self._driver.close()
-            begun = frozenset(self._driver.begun)
+            waiting = frozenset(self._driver.core.waiting)
             await self._driver.fleet.stop(CANCEL_GRACE_S if cancel else None)
         finally:
             self._journal.write(events.RunEnded(cancelled=cancel))
             self._journal.close()
-        return Stopped(begun, (self._summary.line(), *self._summary.slow_starts()))
+        return Stopped(waiting, (self._summary.line(), *self._summary.slow_starts()))
 
     def _open_fleet(self, listener: Any) -> Any:
         if self._config.scheduler is not None:

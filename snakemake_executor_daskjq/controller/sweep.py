@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 STRAYS_S = 5.0
 """What a pilot that had to be killed has started ends by itself in less."""
 
+UNKNOWN = ""
+"""The system of a batch job where the journal lacks what would tell."""
+
 ASK_EVERY_S = 1.0
 GONE_S = 60.0
 """So long the batch system may list a batch job after it was cancelled."""
@@ -40,18 +43,21 @@ GONE_S = 60.0
 async def sweep(folder: RunFolder, scheduler: str | None) -> list[str]:
     """End pilots, or the run's visit at a foreign scheduler; returns what may be left, in words."""
     work = [asyncio.to_thread(_end_pilots_here, str(folder.path.absolute()))]
-    work += [_cancel(system, ids) for system, ids in batch_jobs(folder.journal_path).items()]
+    found = batch_jobs(folder.journal_path)
+    unknown = found.pop(UNKNOWN, [])
+    work += [_cancel(system, ids) for system, ids in found.items()]
     if scheduler is not None:
         work.append(guest.end_visit(scheduler, folder))
     answers = await asyncio.gather(*work, return_exceptions=True)
     for name in ("ca", "cert", "key"):
         (folder.tls / f"{name}.pem").unlink(missing_ok=True)
     shutil.rmtree(folder.path / "dask", ignore_errors=True)
-    return [str(answer) for answer in answers if answer]
+    left = [f"batch jobs {', '.join(unknown)} of a pool that the journal does not name"] if unknown else []
+    return [*left, *(str(answer) for answer in answers if answer)]
 
 
 def batch_jobs(path: Path) -> dict[str, list[str]]:
-    """The ids of all batch jobs that a run has submitted, by batch system.
+    """The ids of all batch jobs that a run has submitted, by batch system (`UNKNOWN` where it can't be told).
 
     Also those of pilots that were told to end: who told them may not have come to cancel them.
     """
@@ -66,8 +72,9 @@ def batch_jobs(path: Path) -> dict[str, list[str]]:
                 case "pilot_requested":
                     pool_of_pilot[event["pilot"]] = event["pool"]
                 case "pilot_submitted":
-                    system = system_of_pool[pool_of_pilot[event["pilot"]]]
-                    if batch.system(system).queues:
+                    # A line may be missing, where the disk was full for a moment.
+                    system = system_of_pool.get(pool_of_pilot.get(event["pilot"], ""), UNKNOWN)
+                    if system == UNKNOWN or batch.system(system).queues:
                         found[system].append(event["batch_id"])
     return dict(found)
 

@@ -26,7 +26,7 @@ from distributed import Client
 
 from ..batch import EXTERNAL
 from ..errors import ClusterStartError
-from ..model.outcome import End, Outcome
+from ..model.outcome import PILOT_GONE, End, Outcome
 from ..model.pool import Pool
 from ..pilot import visits
 from . import dask_internals, declared
@@ -91,7 +91,7 @@ class Guest:
         self._asked: dict[str, Pool] = {}  # pilots that have no worker yet
         self._pilots: dict[str, str] = {}  # by their worker's address
         self._gone: dict[str, asyncio.Future[None]] = {}
-        self._refused: set[str] = set()
+        self._refused: dict[str, Exception] = {}
         self._others: dict[str, Amounts] = {}  # what others use, by address
         self._client: Any = None
 
@@ -119,7 +119,7 @@ class Guest:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
         gone = self._gone.get(address)
         if gone is None:
-            return Outcome(End.LOST, detail="its worker was gone already")
+            return Outcome(End.LOST, detail=PILOT_GONE)
         future = self._client.submit(
             visits.run_job,
             spec.text,
@@ -147,7 +147,8 @@ class Guest:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_S)
-            with contextlib.suppress(OSError, TimeoutError):  # the client itself tries to connect again
+            # The client itself tries to connect again, and workers that can run jobs may come again.
+            with contextlib.suppress(OSError, TimeoutError, ClusterStartError):
                 await self._look()
 
     async def _look(self) -> None:
@@ -160,14 +161,14 @@ class Guest:
         answers = await self._on_workers(visits.renew, self._run, self._lease_s)
         for address, answer in answers.items():
             if isinstance(answer, Exception):
-                self._refused.add(address)
+                self._refused[address] = answer
                 continue
             self._others[address] = declared.used(*answer)
             if address not in self._gone:
                 self._gone[address] = asyncio.get_running_loop().create_future()
         if not self._gone and self._refused:
             raise ClusterStartError(
-                f"No worker of the Dask scheduler {self._scheduler} can run jobs: {answers[min(self._refused)]}. "
+                f"No worker of the Dask scheduler {self._scheduler} can run jobs: {self._refused[min(self._refused)]}. "
                 "Their environment needs snakemake-executor-plugin-daskjq, as this one has it."
             )
         self._settle()

@@ -20,7 +20,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 
 from ..errors import ClusterStartError
 from ..launcher import lease
-from ..model.outcome import End, Outcome
+from ..model.outcome import PILOT_GONE, End, Outcome
 from ..pilot.jobs import run_job, stop_jobs
 from . import dask_internals
 from .pilots import DEATH_TIMEOUT_S, LEAVE_S, BatchPilot, LocalPilot, PilotListener, PilotSetup, leave, specification
@@ -215,7 +215,7 @@ class Fleet:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
         gone = self._watch.gone.get(address)
         if gone is None:
-            return Outcome(End.LOST, detail="its pilot was gone already")
+            return Outcome(End.LOST, detail=PILOT_GONE)
         future = self._client.submit(
             run_job,
             spec.text,

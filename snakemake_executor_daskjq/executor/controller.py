@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent import futures
@@ -91,7 +92,7 @@ class Controller:
         self._reports: list[tuple[str, bool]] = []
         self._watchdog = Watchdog(START_S, time.monotonic())
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._log = os.memfd_create("daskjq-controller", os.MFD_CLOEXEC)  # until there is a folder
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - until there is a folder
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -163,7 +164,7 @@ class Controller:
             self._nudge()
         self._over.wait(STOP_S + SWEEP_S + 2 * EXIT_S)
         if self._stopped is None:
-            return protocol.Stopped(self._placed(), (self._loss,) if self._loss_is_untold else ())
+            return protocol.Stopped(self._waiting(), (self._loss,) if self._loss_is_untold else ())
         return self._stopped
 
     def _nudge(self) -> None:
@@ -176,10 +177,10 @@ class Controller:
         with self._lock:
             if self._is_closed or self._is_torn:
                 return
+            data = b"".join(map(encode, frames))  # first: one that is too long must take nothing else with it
             reports, self._reports = self._reports, []
             if reports:
-                frames = (protocol.reported_frame(reports), *frames)
-            data = b"".join(map(encode, frames))
+                data = encode(protocol.reported_frame(reports)) + data
             self._is_torn = True  # unless this comes to its end: Ctrl-C may strike at any place
             if not self._out:
                 data = data[self._sent(data) :]
@@ -215,7 +216,7 @@ class Controller:
                 self._is_closed = True
                 self._socket.close()
                 os.close(self._wake)
-                os.close(self._log)
+                self._log.close()
             self._over.set()
 
     def _serve(self) -> str:
@@ -269,6 +270,7 @@ class Controller:
             case "pools":
                 self._pools.set_result(protocol.read_pools(frame))
             case "ready":
+                self._watchdog.answered()  # it could not, while it imported
                 self._watchdog.patience_s = min(self._watchdog.patience_s, self._lease_s)
             case "begun":
                 self._begun.set_result(frame["text"])
@@ -344,7 +346,7 @@ class Controller:
     def _last_words(self) -> str:
         """What the controller said last on its stderr, and where that is."""
         try:
-            text = os.pread(self._log, 2**20, 0).decode("utf-8", "replace")
+            text = os.pread(self._log.fileno(), 2**20, 0).decode("utf-8", "replace")
             where = ""
             if self._folder is not None and self._folder.controller_log.exists():
                 text = self._folder.controller_log.read_text(errors="replace") or text
@@ -354,11 +356,14 @@ class Controller:
         lines = printable(text).strip().splitlines()
         return (f" Its last words: {lines[-1][:WORDS]}." if lines else "") + where
 
-    def _placed(self) -> frozenset[str]:
-        """The keys of jobs that were placed on a pilot, as far as the journal tells."""
-        if self._folder is None:
-            return frozenset()
-        with contextlib.suppress(OSError):
-            events = journal.read(self._folder.journal_path)
-            return frozenset(str(event["key"]) for event in events if event.get("event") == "job_placed")
-        return frozenset()
+    def _waiting(self) -> frozenset[str]:
+        """The keys of jobs that were never placed on a pilot, as far as the journal tells."""
+        waiting: set[str] = set()
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                for event in journal.read(self._folder.journal_path):
+                    if event.get("event") == "job_submitted":
+                        waiting.add(str(event["key"]))
+                    elif event.get("event") == "job_placed":
+                        waiting.discard(str(event["key"]))
+        return frozenset(waiting)

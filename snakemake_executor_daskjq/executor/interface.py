@@ -71,7 +71,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         self._check_options()
-        self._folder = RunFolder(self._config.log_folder)
+        self._folder = RunFolder(self._cwd / self._config.log_folder)
         self._arguments = JobArguments(self, self._folder, waits=not self._config.local)
         self._reporting = Reporting(self)
         self._signals = RunSignals()
@@ -195,12 +195,15 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._is_told = True
             self._tell_of_start(controller.pools(), dashboard)
         controller.submit(batch)
+        for request, _ in batch:
+            self._reporting.sent(request.key)
 
     def _tell_of_start(self, pools: Sequence[Pool], dashboard: str) -> None:
         systems = ", ".join(dict.fromkeys(pool.system for pool in pools))
         shapes = "; ".join(map(_described, pools))
         link = f"; dashboard {dashboard}" if dashboard else ""
-        self._reporting.tell(f"system {systems}; {shapes}{link}; journal and logs in {self._folder.path}")
+        where = self._config.log_folder / "runs" / self._folder.name
+        self._reporting.tell(f"system {systems}; {shapes}{link}; journal and logs in {where}")
         if not self._config.local:
             self._reporting.tell("'daskjq explain', in another terminal, tells why jobs wait.")
 
@@ -221,7 +224,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if self._direct is not None:
             for key, job in submitted.items():
                 if job.is_direct:
-                    self._direct.interrupted(job.info.job, begun=key in stopped.begun)
+                    self._direct.interrupted(job.info.job, begun=job.is_sent and key not in stopped.waiting)
             self._direct.close()
         self._signals.restore()
         for line in stopped.lines:

@@ -30,14 +30,15 @@ if TYPE_CHECKING:
 JOIN_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Submitted:
-    """A job that the controller has, as far as its end needs it."""
+    """A job, as far as its end needs it. `is_sent` once the controller has it."""
 
     info: SubmittedJobInfo
     rule: str
     log_path: str
     is_direct: bool
+    is_sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,11 @@ class Reporting:
         """A job is about to be submitted."""
         self.submitted[launch.key] = Submitted(info, rule, launch.log_path, launch.command is not None)
 
+    def sent(self, key: str) -> None:
+        """The controller has it."""
+        if (job := self.submitted.get(key)) is not None:
+            job.is_sent = True
+
     def unprepared(self, info: SubmittedJobInfo, rule: str, key: str, why: str) -> None:
         """A job fails before it is submitted."""
         self._queue.put(_Unprepared(info, rule, key, why))
@@ -138,7 +144,10 @@ class Reporting:
             case list():
                 for ended in item:
                     controller.reported(ended.key, success=ended.outcome.end is End.SUCCEEDED)
-                    self._report_end(ended)
+                    try:
+                        self._report_end(ended)
+                    except Exception as defect:  # the others of the list have ended, too
+                        self._executor.workflow.scheduler.executor_error_callback(defect)
             case _Unprepared(info, rule, key, why):
                 controller.reported(key, success=False)
                 self._report_error(info, rule, printable(why))

@@ -51,7 +51,6 @@ class Watchdog:
         self._is_asked = False
 
     def hurry(self, patience_s: float) -> None:
-        """From now on wait so long only; the next ping is due at once."""
+        """From now on wait so long only; the next ping is due at once, and one that is under way counts anew."""
         self.patience_s = patience_s
-        if not self._is_asked:
-            self._since_ping_s = PING_S
+        self._since_ping_s = 0.0 if self._is_asked else PING_S

@@ -23,6 +23,9 @@ class End(enum.StrEnum):
 PILOT_ENDS = "its pilot was told to end"
 """The `detail` of a job that was lost because of that."""
 
+PILOT_GONE = "its pilot was gone already"
+"""That of one that never came to its pilot."""
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

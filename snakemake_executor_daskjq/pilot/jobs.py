@@ -18,6 +18,7 @@ from .contexts import Launchers
 from .grants import Grants
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
     from typing import Any
 
     from ..model.request import Launch
@@ -57,7 +58,15 @@ async def run_job(spec: str) -> Outcome:
     job or its start does.
     """
     jobs: PilotJobs = get_worker().jobs
-    return await jobs.run(spec)
+    return await told(jobs.run(spec))
+
+
+async def told(run: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """The outcome, also of a defect of ours. Dask would log the task with its argument, which may hold secrets."""
+    try:
+        return await run
+    except Exception as error:
+        return Outcome(End.LOST, detail=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 async def stop_jobs(grace_s: float, dask_worker: Any) -> None:

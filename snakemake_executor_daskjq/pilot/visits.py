@@ -18,7 +18,7 @@ from ..model.outcome import End, Outcome
 from .contexts import Launchers
 from .dask_internals import running_tasks
 from .grants import Grants
-from .jobs import run_granted
+from .jobs import run_granted, told
 
 if TYPE_CHECKING:
     from ..model.request import Amounts
@@ -113,7 +113,7 @@ async def renew(run: str, lease_s: float, dask_worker: Any) -> tuple[dict[str, i
 
 async def run_job(spec: str, run: str) -> Outcome:
     """The Dask task of a guest's job (the text of its `JobSpec`)."""
-    return await Visits.of(get_worker()).run(spec, run)
+    return await told(Visits.of(get_worker()).run(spec, run))
 
 
 async def end(run: str, grace_s: float, dask_worker: Any) -> None:

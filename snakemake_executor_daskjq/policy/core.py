@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from ..batch.base import Cause
 from ..errors import NoPilotError
 from ..journal import events as journal
-from ..model.outcome import PILOT_ENDS, End, Outcome
+from ..model.outcome import PILOT_ENDS, PILOT_GONE, End, Outcome
 from ..model.usage import Usage
 from . import messages
 from .estimates import UNKNOWN_RUNTIME_S, Estimates
@@ -98,9 +98,9 @@ class Core:
         self._woken_at = math.inf
 
     @property
-    def begun(self) -> list[str]:
-        """The keys of jobs that were placed and have not ended."""
-        return [key for key, job in self._jobs.items() if job.tries > 0]
+    def waiting(self) -> list[str]:
+        """The keys of jobs that were never placed."""
+        return [key for key, job in self._jobs.items() if job.tries == 0]
 
     def handle(self, *events: Event, now: float) -> list[Instruction]:
         """What follows from a burst of events at `now`, which never goes back; to be carried out in this order."""
@@ -260,8 +260,8 @@ class Core:
         elif pilot.gone is not None:
             crash = pilot.gone.cause is Cause.CRASH
             job.losses = job.losses.with_one(pilot.name, pilot.gone.words, crash=crash)
-        else:  # the pilot told so itself, and has ended what was left
-            job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=True)
+        else:  # the pilot told so itself, and has ended what was left; or it was gone before the job came to it
+            job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=outcome.detail != PILOT_GONE)
         retry = not job.losses.given_up
         self._leave_pilot(job, pilot, now)
         self._out.record(journal.JobEnded.of(job.request, pilot.name, outcome, reported=not retry))

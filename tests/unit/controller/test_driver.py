@@ -18,6 +18,7 @@ from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Amounts, Request
+from snakemake_executor_daskjq.policy import messages
 from snakemake_executor_daskjq.policy.summary import Summary
 
 POOL = Pool("main", "local", cores=2, mem_mb=1000, max_pilots=3)
@@ -157,6 +158,24 @@ def test_a_lost_job_starts_elsewhere_only_after_the_time_in_which_its_pilot_may_
     assert again
     assert min(again) >= float(str(times["pilot_gone"]))
     assert float(str(times["pilot_gone"])) - float(str(times["pilot_lost"])) >= 0.2
+
+
+def test_what_ended_in_the_turn_in_which_the_run_ends_is_reported_and_what_never_began_is_known(play: Play) -> None:
+    waiting: list[str] = []
+
+    async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        running.submit(jobs(3))
+        await fleet.until(lambda: fleet.requested)
+        await connect(running, "main-1")
+        await fleet.until(lambda: len(fleet.running) == 2)
+        running.post(messages.JobEnded("j0", "main-1", Outcome(End.FAILED, exit_status=1)))
+        await running.close()
+        waiting.extend(running.core.waiting)
+
+    told, records = play(scenario)
+    assert told.ended == [("j0", End.FAILED, "main-1")]
+    assert waiting == ["j2"]
+    assert [record["reported"] for record in records if record["event"] == "job_ended"] == [True]
 
 
 def test_a_defect_is_told_and_leaves_nobody_waiting(play: Play) -> None:

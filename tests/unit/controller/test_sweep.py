@@ -32,6 +32,16 @@ def test_all_batch_jobs_that_were_ever_submitted_are_looked_for(tmp_path: Path) 
     assert batch_jobs(folder.journal_path) == {"slurm": ["7", "8"]}
 
 
+def test_a_line_that_is_missing_hides_no_batch_job(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    folder.create()
+    journal = started(folder)
+    journal.write(events.PilotSubmitted(pilot="main-1", batch_id="7"))  # its request could not be written
+    journal.write(events.PilotRequested(pilot="main-2", pool="main"))
+    journal.write(events.PilotSubmitted(pilot="main-2", batch_id="8"))
+    assert batch_jobs(folder.journal_path) == {"": ["7"], "slurm": ["8"]}
+
+
 def test_a_run_that_had_hardly_begun_has_none(tmp_path: Path) -> None:
     assert batch_jobs(tmp_path / "journal.jsonl") == {}
 

@@ -50,10 +50,20 @@ def test_the_end_of_a_run_asks_at_once_and_has_less_patience() -> None:
     assert [watchdog.tick(now) for now in (3.0, 6.0, 8.0, 8.2)] == [Verdict.WAIT] * 3 + [Verdict.HUNG]
 
 
-def test_a_ping_that_was_under_way_counts_when_the_run_is_to_end() -> None:
+def test_a_ping_that_was_under_way_counts_anew_when_the_run_is_to_end() -> None:
     watchdog = Watchdog(60.0, now=0.0)
     assert watchdog.tick(3.0) is Verdict.PING
-    assert watchdog.tick(6.0) is Verdict.WAIT
+    assert [watchdog.tick(now) for now in (6.0, 9.0, 12.0)] == [Verdict.WAIT] * 3
     watchdog.hurry(8.0)
-    assert watchdog.tick(9.0) is Verdict.WAIT
-    assert watchdog.tick(11.5) is Verdict.HUNG
+    assert [watchdog.tick(now) for now in (12.1, 15.0, 18.0, 19.9)] == [Verdict.WAIT] * 4
+    assert watchdog.tick(20.1) is Verdict.HUNG
+
+
+def test_one_that_could_not_answer_while_it_started_is_asked_anew() -> None:
+    watchdog = Watchdog(300.0, now=0.0)
+    assert watchdog.tick(3.0) is Verdict.PING
+    assert {watchdog.tick(float(now)) for now in range(6, 90, 3)} == {Verdict.WAIT}
+    watchdog.answered()  # it says that it is ready
+    watchdog.patience_s = PATIENCE_S
+    assert watchdog.tick(90.0) is Verdict.PING
+    assert watchdog.tick(93.0) is Verdict.WAIT

@@ -403,4 +403,4 @@ def test_after_its_end_a_run_wants_nothing_any_more() -> None:
     run.end("j0")
     run.submit(Request("late", 9, "rule", 1, {"cores": 1}))
     assert (run.reports, len(run.journal)) == ([], before)
-    assert sorted(run.core.begun) == ["j0", "j1"]
+    assert run.core.waiting == []
