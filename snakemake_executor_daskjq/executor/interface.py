@@ -70,10 +70,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
             check_given_once(sys.argv)
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
+        self._reporting = Reporting(self)
         self._check_options()
         self._folder = RunFolder(self._cwd / self._config.log_folder)
         self._arguments = JobArguments(self, self._folder, waits=not self._config.local)
-        self._reporting = Reporting(self)
         self._signals = RunSignals()
         self._direct: DirectStarts | None = None
         self._controller: Controller | None = None

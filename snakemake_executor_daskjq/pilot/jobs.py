@@ -16,6 +16,7 @@ from ..model.outcome import End, Outcome
 from . import folders
 from .contexts import Launchers
 from .grants import Grants
+from .launcher_client import KilledError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -80,4 +81,5 @@ async def run_granted(launch: Launch, launchers: Launchers, grants: Grants) -> O
         async with grants.hold(launch.amounts) as grant, folders.own(launch, grant.tmpdir) as ready:
             return await launchers.run(replace(ready, grant=grant))
     except OSError as error:
-        return Outcome(End.LOST if launchers.stopped else End.NOT_STARTED, detail=str(error))
+        is_lost = launchers.stopped or isinstance(error, KilledError)
+        return Outcome(End.LOST if is_lost else End.NOT_STARTED, detail=str(error))

@@ -55,6 +55,10 @@ class RefusedError(Exception):
         self.scope = scope
 
 
+class KilledError(OSError):
+    """A launcher was ended by a signal at its start: that says nothing about its job."""
+
+
 class LauncherHandle:
     """A running launcher.
 
@@ -79,6 +83,7 @@ class LauncherHandle:
         Raises
         ------
         RefusedError : where a fork server can't serve what `opening` asks for, or is not warm after `limit_s`.
+        KilledError : where a signal ends it before it is ready.
         OSError : where the process can't be started or ends at once, or a cold launcher is not ready after `limit_s`.
         """
         module = "launcher" if opening is None else "fork_server"
@@ -110,7 +115,8 @@ class LauncherHandle:
             await _end(process)
             if ended:
                 why = str(error) if type(error) is ConnectionError else f"exit status {process.returncode}"
-                raise OSError(f"the launcher ended at its start ({why})") from error
+                kind = KilledError if (process.returncode or 0) < 0 else OSError
+                raise kind(f"the launcher ended at its start ({why})") from error
             if isinstance(error, TimeoutError):
                 raise _too_slow(opening, limit_s) from None
             raise

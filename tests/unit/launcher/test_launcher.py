@@ -20,6 +20,8 @@ from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Grant, Launch, Limits, WarmStart
 from snakemake_executor_daskjq.pilot import launcher_client as client
 from snakemake_executor_daskjq.pilot.contexts import Launchers
+from snakemake_executor_daskjq.pilot.grants import Grants
+from snakemake_executor_daskjq.pilot.jobs import run_granted
 from snakemake_executor_daskjq.pilot.launcher_client import LauncherHandle, _outcome
 
 from ...awaiting import appears, gone
@@ -244,6 +246,8 @@ from snakemake_executor_daskjq.model.request import Grant, Launch
 from snakemake_executor_daskjq.pilot import contexts
 from snakemake_executor_daskjq.pilot.launcher_client import LauncherHandle
 from snakemake_executor_daskjq.pilot.contexts import Launchers
+from snakemake_executor_daskjq.pilot.grants import Grants
+from snakemake_executor_daskjq.pilot.jobs import run_granted
 
 async def pilot():
     host = await LauncherHandle.start()
@@ -272,7 +276,21 @@ def test_when_the_pilot_is_killed_the_host_ends_its_jobs(tmp_path: Path) -> None
     assert not (tmp_path / "scratch").exists()
 
 
-def test_one_cold_host_serves_a_pilot_until_it_dies(tmp_path: Path) -> None:
+def test_a_launcher_that_is_killed_at_its_start_says_nothing_about_its_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'snakemake_executor_daskjq.launcher.launcher' in sys.orig_argv:\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"), prepend=os.pathsep)
+    outcome = asyncio.run(run_granted(shell(tmp_path, "true"), Launchers(), Grants()))
+    assert (outcome.end, outcome.detail) == (End.LOST, "the launcher ended at its start (exit status -9)")
+
+
+def test_one_cold_launcher_serves_a_pilot_until_it_dies(tmp_path: Path) -> None:
     async def body() -> None:
         hosts = Launchers()
         await hosts.run(shell(tmp_path, "echo $PPID > host"))
