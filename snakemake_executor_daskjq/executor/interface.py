@@ -171,7 +171,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
-            raise WorkflowError(self._folder.unwritable(error)) from None
+            where = self._config.log_folder / "runs" / self._folder.name  # as the user has named it
+            raise WorkflowError(f"daskjq can't write its folder {where}: {error}") from None
 
     def _begin(self, controller: Controller) -> None:
         from ..controller.protocol import Begin
