@@ -158,6 +158,7 @@ class GridEngine:
             "execd_spool_dir": str(self.folder / "execd"),
             "mailer": "/bin/true",
             "load_report_time": "00:00:01",
+            "login_shells": "none",  # what a profile starts there may be killed half-way, and hold up the next one
             "reporting_params": REPORTING,
             "min_uid": "0",  # root may submit
             "min_gid": "0",
