@@ -94,6 +94,8 @@ class BatchSystem:
         configure the commands instead.
     core_variables : those that tell a batch job how many cores it has; the first one says it.
     has_records : `record` may know how a batch job ended.
+    states, state_column : what the listing has for a state, by its word, and where it stands. Other words are those of
+        running jobs.
     """
 
     name: ClassVar[str]
@@ -111,6 +113,8 @@ class BatchSystem:
     kept_variables: ClassVar[tuple[str, ...]] = ()
     core_variables: ClassVar[tuple[str, ...]] = ()
     has_records: ClassVar[bool] = False
+    states: ClassVar[Mapping[str, ListedState]] = {}
+    state_column: ClassVar[int] = 1
 
     # -- what is submitted ---------------------------------------------------------------------------------
 
@@ -208,7 +212,16 @@ class BatchSystem:
 
     def parse_listing(self, listing: str) -> dict[str, Listed]:
         """What it printed. Lines that are no job (headers, rules, messages) are passed over."""
-        raise NotImplementedError
+        found = {}
+        for batch_id, columns in columns_by_id(listing).items():
+            word = column(columns, self.state_column)
+            state = self.state(word)
+            found[number(batch_id)] = Listed(state, word if state in (ListedState.HELD, ListedState.BROKEN) else "")
+        return found
+
+    def state(self, word: str) -> ListedState:
+        """What a word of the listing means."""
+        return self.states.get(word, ListedState.RUNNING)
 
     def reasons_command(self, batch_ids: Sequence[str]) -> tuple[str, ...]:
         """The command that tells why these jobs wait, where the listing doesn't; none by default."""
@@ -247,6 +260,15 @@ class BatchSystem:
     def own_environment(self) -> dict[str, str]:
         """What this process' commands of the system run with."""
         return self.environment(os.environ)
+
+
+def number(batch_id: str) -> str:
+    """An id without its server's name.
+
+    >>> number("12.host1"), number("12")
+    ('12', '12')
+    """
+    return batch_id.partition(".")[0]
 
 
 def columns_by_id(listing: str, separator: str | None = None) -> dict[str, list[str]]:

@@ -23,6 +23,7 @@ class HTCondor(BatchSystem):
     name = "htcondor"
     job_class = "htcondor:HTCondorJob"
     in_job = "_CONDOR_JOB_AD"
+    states = _STATES
     own_variables = (  # others that begin with _CONDOR_ are settings
         *("_CONDOR_JOB_AD", "_CONDOR_MACHINE_AD", "_CONDOR_JOB_IWD", "_CONDOR_JOB_PIDS", "_CONDOR_SCRATCH_DIR"),
         *("_CONDOR_SLOT", "_CONDOR_WRAPPER_ERROR_FILE", "_CHIRP_DELAYED_UPDATE_PREFIX"),
@@ -51,7 +52,7 @@ class HTCondor(BatchSystem):
         """
         found = {}
         for batch_id, columns in columns_by_id(listing).items():
-            state = _STATES.get(column(columns, 1), ListedState.RUNNING)
+            state = self.state(column(columns, self.state_column))
             found[batch_id] = Listed(state, " ".join(columns[2:]) if state is ListedState.HELD else "")
         return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import BatchSystem, Listed, ListedState, column, columns_by_id
+from .base import BatchSystem, ListedState
 
 _STATES = {
     "PEND": ListedState.QUEUED,
@@ -14,6 +14,11 @@ _STATES = {
 
 
 class Lsf(BatchSystem):
+    """
+    >>> SYSTEM.parse_listing("101 PEND\\n102 PSUSP\\n")["102"]
+    Listed(state=<ListedState.HELD: 'held'>, words='PSUSP')
+    """
+
     name = "lsf"
     job_class = "lsf:LSFJob"
     job_id = r"Job <(?P<job_id>\d+)>"
@@ -22,6 +27,7 @@ class Lsf(BatchSystem):
     own_variables = ("LSB_", "LS_JOBPID", "LS_SUBCWD", "LSFUSER")
     kept_variables = ("LSB_DEFAULTQUEUE", "LSB_DEFAULTPROJECT")
     core_variables = ("LSB_DJOB_NUMPROC", "LSB_MAX_NUM_PROCESSORS")
+    states = _STATES
 
     def walltime_text(self, walltime_s: int) -> str:
         """LSF knows no seconds.
@@ -34,18 +40,6 @@ class Lsf(BatchSystem):
 
     def list_command(self) -> tuple[str, ...]:
         return ("bjobs", "-noheader", "-o", "jobid stat")
-
-    def parse_listing(self, listing: str) -> dict[str, Listed]:
-        """
-        >>> SYSTEM.parse_listing("101 PEND\\n102 PSUSP\\n")["102"]
-        Listed(state=<ListedState.HELD: 'held'>, words='PSUSP')
-        """
-        found = {}
-        for batch_id, columns in columns_by_id(listing).items():
-            word = column(columns, 1)
-            state = _STATES.get(word, ListedState.RUNNING)
-            found[batch_id] = Listed(state, word if state is ListedState.HELD else "")
-        return found
 
 
 SYSTEM = Lsf()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import BatchSystem, Listed, ListedState, column, columns_by_id, user
+from .base import BatchSystem, ListedState, user
 
 _STATES = {
     "Idle": ListedState.QUEUED,
@@ -17,27 +17,22 @@ _STATES = {
 
 
 class Moab(BatchSystem):
+    """
+    >>> SYSTEM.parse_listing("JOBID  USERNAME  STATE\\n55     me        UserHold\\n")["55"].state
+    <ListedState.HELD: 'held'>
+    """
+
     name = "moab"
     job_class = "moab:MoabJob"
     account_option = "account"
     blanks_in_paths = False
     in_job = "MOAB_JOBID"
     own_variables = ("MOAB_", "PBS_O_", "PBS_JOB", "PBS_NODE")
+    states = _STATES
+    state_column = 2
 
     def list_command(self) -> tuple[str, ...]:
         return ("showq", "-u", user())
-
-    def parse_listing(self, listing: str) -> dict[str, Listed]:
-        """
-        >>> SYSTEM.parse_listing("JOBID  USERNAME  STATE\\n55     me        UserHold\\n")["55"].state
-        <ListedState.HELD: 'held'>
-        """
-        found = {}
-        for batch_id, columns in columns_by_id(listing).items():
-            word = column(columns, 2)
-            state = _STATES.get(word, ListedState.RUNNING)
-            found[batch_id.partition(".")[0]] = Listed(state, word if state is ListedState.HELD else "")
-        return found
 
 
 SYSTEM = Moab()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import BatchSystem, Listed, ListedState, column, columns_by_id, user
+from .base import BatchSystem, ListedState, user
 
 _STATES = {
     "W": ListedState.QUEUED,
@@ -17,25 +17,19 @@ _STATES = {
 
 
 class Oar(BatchSystem):
+    """
+    >>> SYSTEM.parse_listing("Job id    State\\n--------- ------\\n77        W\\n")["77"].state
+    <ListedState.QUEUED: 'queued'>
+    """
+
     name = "oar"
     job_class = "oar:OARJob"
     in_job = "OAR_JOB_ID"
     own_variables = ("OAR_",)
+    states = _STATES
 
     def list_command(self) -> tuple[str, ...]:
         return ("oarstat", "-u", user())
-
-    def parse_listing(self, listing: str) -> dict[str, Listed]:
-        """
-        >>> SYSTEM.parse_listing("Job id    State\\n--------- ------\\n77        W\\n")["77"].state
-        <ListedState.QUEUED: 'queued'>
-        """
-        found = {}
-        for batch_id, columns in columns_by_id(listing).items():
-            word = column(columns, 1)
-            state = _STATES.get(word, ListedState.RUNNING)
-            found[batch_id] = Listed(state, word if state is ListedState.HELD else "")
-        return found
 
 
 SYSTEM = Oar()

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from . import commands
-from .base import BatchSystem, Cause, Ended, Listed, ListedState, column, columns_by_id, mentions, user
+from .base import BatchSystem, Cause, Ended, ListedState, mentions, number, user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +48,8 @@ class Pbs(BatchSystem):
     kept_variables = ("PBS_CONF_FILE", "PBS_EXEC", "PBS_HOME", "PBS_SERVER", "PBS_DEFAULT", "PBS_ACCOUNT")
     core_variables = ("NCPUS", "OMP_NUM_THREADS")
     has_records = True
+    states = _STATES
+    state_column = 9
 
     def job_options(self, pool: Pool, excluded: Sequence[str], site: Mapping[str, Any]) -> dict[str, Any]:
         options = super().job_options(pool, excluded, site)
@@ -83,14 +85,6 @@ class Pbs(BatchSystem):
     def list_command(self) -> tuple[str, ...]:
         return ("qstat", "-u", user())
 
-    def parse_listing(self, listing: str) -> dict[str, Listed]:
-        found = {}
-        for batch_id, columns in columns_by_id(listing).items():
-            word = column(columns, 9)
-            state = _STATES.get(word, ListedState.RUNNING)
-            found[_number(batch_id)] = Listed(state, word if state is ListedState.HELD else "")
-        return found
-
     def reasons_command(self, batch_ids: Sequence[str]) -> tuple[str, ...]:
         return ("qstat", "-f", *batch_ids)
 
@@ -119,18 +113,13 @@ def _select(pool: Pool) -> str:
     return f"select=1:ncpus={pool.cores}:mem={mebibytes}MB" + (f":ngpus={gpus}" if gpus else "")
 
 
-def _number(batch_id: str) -> str:
-    """The id without its server's name."""
-    return batch_id.partition(".")[0]
-
-
 def jobs(answer: str) -> dict[str, dict[str, str]]:
     """The attributes of each job in what `qstat -f` says; long lines are continued after a tab."""
     found: dict[str, dict[str, str]] = {}
     job: dict[str, str] = {}
     for line in answer.replace("\n\t", "").splitlines():
         if line.startswith("Job Id:"):
-            job = found[_number(line.partition(":")[2].strip())] = {}
+            job = found[number(line.partition(":")[2].strip())] = {}
         elif " = " in line:
             key, _, value = line.partition(" = ")
             job[key.strip()] = value.strip()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..text import printable
 from . import commands
-from .base import BATCH_KEYS, BatchSystem, Cause, Ended, Listed, ListedState, column, columns_by_id, mentions, user
+from .base import BATCH_KEYS, BatchSystem, Cause, Ended, ListedState, mentions, user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +40,7 @@ class Sge(BatchSystem):
     )
     core_variables = ("NSLOTS",)
     has_records = True
+    state_column = 4
 
     def directives(self, pool: Pool, excluded: Sequence[str]) -> list[str]:
         lines = list(pool.directives)
@@ -81,13 +82,18 @@ class Sge(BatchSystem):
     def list_command(self) -> tuple[str, ...]:
         return ("qstat", "-u", user())
 
-    def parse_listing(self, listing: str) -> dict[str, Listed]:
-        found = {}
-        for batch_id, columns in columns_by_id(listing).items():
-            word = column(columns, 4)
-            state = _state(word)
-            found[batch_id] = Listed(state, word if state in (ListedState.HELD, ListedState.BROKEN) else "")
-        return found
+    def state(self, word: str) -> ListedState:
+        """
+        >>> [SYSTEM.state(word).value for word in ("qw", "hqw", "Eqw", "t", "r", "s", "dr")]
+        ['queued', 'held', 'broken', 'running', 'running', 'running', 'ending']
+        """
+        if "d" in word:
+            return ListedState.ENDING
+        if "E" in word:
+            return ListedState.BROKEN
+        if "q" in word:
+            return ListedState.HELD if "h" in word else ListedState.QUEUED
+        return ListedState.RUNNING
 
     def reasons_command(self, batch_ids: Sequence[str]) -> tuple[str, ...]:
         return ("qstat", "-j", ",".join(batch_ids))
@@ -115,20 +121,6 @@ def _slots(pool: Pool) -> int | None:
     """The slots that a directive asks for, None where none does."""
     found = next(filter(None, map(_PE.search, pool.directives)), None)
     return int(found.group(1)) if found else None
-
-
-def _state(word: str) -> ListedState:
-    """
-    >>> [_state(word).value for word in ("qw", "hqw", "Eqw", "t", "r", "s", "dr")]
-    ['queued', 'held', 'broken', 'running', 'running', 'running', 'ending']
-    """
-    if "d" in word:
-        return ListedState.ENDING
-    if "E" in word:
-        return ListedState.BROKEN
-    if "q" in word:
-        return ListedState.HELD if "h" in word else ListedState.QUEUED
-    return ListedState.RUNNING
 
 
 def _reason(text: str) -> str:

@@ -40,6 +40,7 @@ class Slurm(BatchSystem):
     own_variables = ("SLURM_", "SBATCH_", "SRUN_", "SLURMD_")
     kept_variables = ("SLURM_CONF", "SLURM_JWT")
     has_records = True
+    states = _STATES
 
     def job_options(self, pool: Pool, excluded: Sequence[str], site: Mapping[str, Any]) -> dict[str, Any]:
         options = super().job_options(pool, excluded, site)
@@ -94,8 +95,8 @@ class Slurm(BatchSystem):
         """
         found = {}
         for batch_id, columns in columns_by_id(listing, "|").items():
-            word, reason = column(columns, 1), column(columns, 2)
-            state = _STATES.get(word, ListedState.RUNNING)
+            word, reason = column(columns, self.state_column), column(columns, 2)
+            state = self.state(word)
             if reason in _HELD:
                 found[batch_id] = Listed(ListedState.HELD, f"{word} ({reason})")
             else:
