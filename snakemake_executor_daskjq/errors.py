@@ -7,6 +7,11 @@ class DaskjqError(Exception):
     """Base of every error that daskjq raises on purpose; its text is meant for the user."""
 
 
+def defect(error: BaseException) -> DaskjqError:
+    """What to tell of an error that should not be."""
+    return DaskjqError(f"internal error: {type(error).__name__}: {str(error)[:300]}")
+
+
 class SettingError(DaskjqError):
     """A setting has a value that is not allowed.
 

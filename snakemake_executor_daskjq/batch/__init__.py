@@ -12,8 +12,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from ..model.pool import Pool
     from .base import BatchSystem
 
 _MODULES = {
@@ -44,6 +45,11 @@ def system(name: str) -> BatchSystem:
     """
     found: BatchSystem = importlib.import_module(f".{_MODULES[name]}", __name__).SYSTEM
     return found
+
+
+def are_this_machine(pools: Iterable[Pool]) -> bool:
+    """True if all pilots of these pools are processes of this machine."""
+    return all(system(pool.system).is_this_machine for pool in pools)
 
 
 def every() -> Iterator[BatchSystem]:

@@ -162,7 +162,7 @@ class Config:
 
     @property
     def local(self) -> bool:
-        return self.scheduler is None and all(batch.system(pool.system).is_this_machine for pool in self.pools)
+        return self.scheduler is None and batch.are_this_machine(self.pools)
 
 
 SHORTEST_LEASE_S = 10.0

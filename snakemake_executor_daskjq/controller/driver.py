@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from .. import batch
 from ..batch.base import UNKNOWN
 from ..dask_cluster.pilots import last_words
-from ..errors import DaskjqError
+from ..errors import defect
 from ..launcher.lease import GRACE_S
 from ..policy import messages, planner
 from ..policy.core import Core
@@ -21,6 +21,7 @@ from ..policy.core import Core
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
+    from ..errors import DaskjqError
     from ..journal.history import History
     from ..journal.journal import Journal, RunFolder
     from ..model.job_spec import JobSpec
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from ..model.pool import Pool
     from ..model.request import Amounts, Outlook, Request
     from ..policy.messages import Event, Instruction
-    from ..policy.summary import Summary
 
 FENCE_S = 5.0
 """After a pilot has disconnected, its jobs go on for less than this: whoever notices ends them (`launcher.lease`)."""
@@ -75,10 +75,9 @@ class Driver(Generic[Fleet]):
         reporter: Reporter,
         journal: Journal,
         folder: RunFolder,
-        summary: Summary,
         history: History,
     ) -> None:
-        self.core = Core(pools, history.rules, summary, seed=random.getrandbits(32))
+        self.core = Core(pools, history.rules, seed=random.getrandbits(32))
         self.fleet = open_fleet(self)
         self._reporter = reporter
         self._journal = journal
@@ -218,7 +217,7 @@ class Driver(Generic[Fleet]):
         await self.fleet.end(lost.pilot)
         if in_batch:
             await system.until_gone(lost.batch_id, PATIENCE_S)
-        # A pilot that was stopped has died just now, and so woken hosts that were stopped with it.
+        # A pilot that was stopped has died just now, and so woken launchers that were stopped with it.
         await asyncio.sleep(max(dead_at - time.monotonic(), WAKE_S))
         self.post(messages.PilotGone(lost.pilot, ended))
 
@@ -236,4 +235,4 @@ class Driver(Generic[Fleet]):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._closing:
             # A defect of ours, or of Dask: better told and ended than a job that waits for ever.
-            self._reporter.give_up(DaskjqError(f"internal error: {type(error).__name__}: {str(error)[:300]}"))
+            self._reporter.give_up(defect(error))

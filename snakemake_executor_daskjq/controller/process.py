@@ -16,10 +16,11 @@ import signal
 import socket
 import sys
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..dask_cluster.spare import Spare
-from ..errors import DaskjqError
+from ..errors import DaskjqError, defect
 from ..frames import Decoder, Frame, encode
 from ..journal.journal import RunFolder
 from . import protocol
@@ -141,7 +142,7 @@ class Controller:
     async def _start_spare(self, begin: protocol.Begin) -> None:
         """Where this machine is all there is, its pilot imports Dask while this process does."""
         if self._config.local and len(self._config.pools) == 1:
-            folder = RunFolder(begin.base, begin.name)
+            folder = RunFolder(begin.base, begin.name, Path(begin.cwd))
             with contextlib.suppress(OSError):  # the pilot itself will tell
                 first = f"{self._config.pools[0].name}-1"
                 self._spare = await Spare.start(first, folder, begin.cwd, begin.environment)
@@ -197,7 +198,7 @@ class Controller:
     async def _begin(self, begin: protocol.Begin) -> None:
         from .run import Run
 
-        folder = RunFolder(begin.base, begin.name)
+        folder = RunFolder(begin.base, begin.name, Path(begin.cwd))
         os.environ.clear()
         os.environ.update(begin.environment)
         try:
@@ -220,7 +221,7 @@ class Controller:
         error = context.get("exception")
         if error is not None and not self._is_stopping and _is_ours(error):
             traceback.print_exception(error)
-            self._speaker.give_up(DaskjqError(defect(error)))
+            self._speaker.give_up(defect(error))
         else:  # Dask leaves some behind when connections break
             loop.default_exception_handler(context)
 
@@ -228,9 +229,9 @@ class Controller:
 def _completed(config: Config, cores_limit: int | None) -> tuple[Pool, ...]:
     """The pools with all that is known of them. Raises SettingError, DiscoveryError or ClusterStartError."""
     if config.scheduler is not None:
-        from ..dask_cluster import external as guest
+        from ..dask_cluster import external
 
-        return guest.pools(config.scheduler)
+        return external.pools(config.scheduler)
     from ..dask_cluster.offers import complete
 
     return complete(config.pools, cores_limit)
@@ -269,11 +270,6 @@ def _log_to(folder: RunFolder) -> None:
     os.close(log)
 
 
-def defect(error: BaseException) -> str:
-    """What to tell of an error that should not be."""
-    return f"internal error: {type(error).__name__}: {str(error)[:300]}"
-
-
 def _is_ours(error: BaseException) -> bool:
     """True if it came through code of this package."""
     package = __name__.partition(".")[0]
@@ -304,7 +300,7 @@ def main() -> None:
         traceback.print_exception(error)
         with contextlib.suppress(OSError):
             last_words.settimeout(FLUSH_S)
-            last_words.sendall(encode(protocol.text_frame("crashed", defect(error))))
+            last_words.sendall(encode(protocol.text_frame("crashed", str(defect(error)))))
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(status)  # all is ended; threads that Dask left must not keep Snakemake waiting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..dask_cluster.external import Guest
@@ -13,7 +14,6 @@ from ..errors import ClusterStartError
 from ..journal import events
 from ..journal.history import History
 from ..journal.journal import SCHEMA, Journal, RunFolder
-from ..policy.summary import Summary
 from .driver import Driver
 from .protocol import Stopped
 
@@ -40,17 +40,16 @@ class Run:
     def __init__(
         self, config: Config, pools: Sequence[Pool], begin: Begin, reporter: Reporter, spare: Spare | None
     ) -> None:
-        self._folder = folder = RunFolder(begin.base, begin.name)
+        self._folder = folder = RunFolder(begin.base, begin.name, Path(begin.cwd))
         self._config = config
         self._spare = spare
-        self._summary = Summary()
         self._journal = Journal(folder.journal_path, reporter.warn)
         shown = {pool.name: dataclasses.asdict(pool) for pool in pools}
         self._journal.write(
             events.RunStarted(schema=SCHEMA, version=version("snakemake-executor-plugin-daskjq"), pools=shown)
         )
         history = History(folder.history_path)
-        self._driver = Driver(pools, self._open_fleet, reporter, self._journal, folder, self._summary, history)
+        self._driver = Driver(pools, self._open_fleet, reporter, self._journal, folder, history)
 
     async def start(self) -> str:
         """Start the Dask scheduler; returns its dashboard's address, or "". Raises ClusterStartError or OSError."""
@@ -78,7 +77,7 @@ class Run:
         """Note that Snakemake has heard of ends of jobs."""
         for key, success in reports:
             self._journal.write(events.JobReported(key=key, success=success))
-            self._summary.job_ended(success=success)
+            self._driver.core.summary.job_ended(success=success)
 
     async def stop(self, *, cancel: bool) -> Stopped:
         """End pilots and scheduler; with `cancel`, running jobs too. Returns when all are gone."""
@@ -89,7 +88,7 @@ class Run:
         finally:
             self._journal.write(events.RunEnded(cancelled=cancel))
             self._journal.close()
-        return Stopped(waiting, (self._summary.line(), *self._summary.slow_starts()))
+        return Stopped(waiting, (self._driver.core.summary.line(), *self._driver.core.summary.slow_starts()))
 
     def _open_fleet(self, listener: Any) -> Any:
         if self._config.scheduler is not None:

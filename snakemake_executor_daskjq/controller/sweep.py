@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 import psutil
 
 from .. import batch
-from ..dask_cluster import external as guest
-from ..dask_cluster.pilots import LOCAL_GRACE_S, PILOT_MODULE, batch_pilot_class
+from ..dask_cluster import external
+from ..dask_cluster.pilots import LOCAL_GRACE_S, batch_pilot_class
+from ..dask_cluster.spare import PILOT_MODULE
 from ..journal import journal
 from ..journal.journal import RunFolder
 
@@ -47,7 +48,7 @@ async def sweep(folder: RunFolder, scheduler: str | None) -> list[str]:
     unknown = found.pop(UNKNOWN, [])
     work += [_cancel(system, ids) for system, ids in found.items()]
     if scheduler is not None:
-        work.append(guest.end_visit(scheduler, folder))
+        work.append(external.end_visit(scheduler, folder))
     answers = await asyncio.gather(*work, return_exceptions=True)
     for name in ("ca", "cert", "key"):
         (folder.tls / f"{name}.pem").unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from ..launcher import lease
 from ..model.outcome import PILOT_GONE, End, Outcome
 from ..pilot.jobs import run_job, stop_jobs
 from . import dask_internals
-from .pilots import DEATH_TIMEOUT_S, LEAVE_S, BatchPilot, LocalPilot, PilotListener, PilotSetup, leave, specification
+from .pilots import LEAVE_S, BatchPilot, PilotListener, PilotSetup, leave, specification
 from .security import RunSecurity
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ DASK_CONFIG = {
     "distributed.scheduler.allowed-failures": 0,  # so is the budget of lost pilots
     "distributed.scheduler.locks.lease-timeout": "300s",
     "distributed.admin.tick.limit": "60s",
-    "distributed.deploy.lost-worker-timeout": "1h",  # the dispatcher acts on a lost pilot at once
+    "distributed.deploy.lost-worker-timeout": "1h",  # the core acts on a lost pilot at once
     "distributed.comm.timeouts.connect": "30s",
 }
 
@@ -89,25 +89,6 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
     def _tell(self, hear: Callable[..., None], *what: object) -> None:
         """Outside the scheduler's call, which would only log what goes wrong."""
         asyncio.get_running_loop().call_soon(hear, *what)
-
-
-class EarlyPilot(LocalPilot):
-    """A local pilot that a spare process becomes."""
-
-    def __init__(self, *arguments: Any, spare: Spare, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._spare = spare
-
-    async def start(self) -> None:
-        options = ["--name", self.name, "--death-timeout", str(DEATH_TIMEOUT_S), "--host", "127.0.0.1"]
-        self._process = self._spare.claim([str(self.scheduler), *options, *self._arguments])
-        if self._process is None:  # it has died: this one will say why
-            await super().start()
-            return
-        self._setup.listener.pilot_submitted(self.name, str(self._process.pid))
-        log_path = self._setup.log_folder / f"{self.name}.log"
-        self._watcher = asyncio.create_task(self._watch(self._process, log_path))
-        await super(LocalPilot, self).start()
 
 
 class Fleet:
@@ -192,11 +173,9 @@ class Fleet:
             listener=self._listener,
             lease_s=self._config.lease_s,
             excluded=excluded,
+            spare=self._spare,
         )
-        entry = specification(pool, setup)
-        if self._spare is not None and self._spare.name == pilot and entry["cls"] is LocalPilot:
-            entry |= {"cls": EarlyPilot, "options": {**entry["options"], "spare": self._spare}}
-        await dask_internals.add_entry(self._cluster, pilot, entry)
+        await dask_internals.add_entry(self._cluster, pilot, specification(pool, setup))
 
     async def end(self, pilot: str) -> None:
         """End a pilot gently, and cancel its batch job. Its entry is gone afterwards."""

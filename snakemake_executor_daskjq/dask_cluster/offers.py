@@ -47,7 +47,7 @@ def complete(pools: Iterable[Pool], cores_limit: int | None) -> tuple[Pool, ...]
         system = batch.system(pool.system)
         if system.is_this_machine:
             cores = min(filter(None, (cpu_count(), granted.cores(os.environ), cores_limit)))
-            if cores_limit and all(batch.system(one.system).is_this_machine for one in pools):
+            if cores_limit and batch.are_this_machine(pools):
                 cores = cores_limit
             mem_mb = min(filter(None, (memory_limit() // 10**6, granted.mem_mb(os.environ))))
             # No walltime: this machine takes nothing back, and nothing is refused for it.

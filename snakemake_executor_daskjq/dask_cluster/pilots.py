@@ -29,6 +29,7 @@ from distributed.deploy.spec import ProcessInterface
 
 from .. import batch
 from ..batch import commands
+from .spare import PILOT_MODULE
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -37,11 +38,10 @@ if TYPE_CHECKING:
     from ..batch.base import BatchSystem
     from ..model.pool import Pool
     from .security import RunSecurity
+    from .spare import Spare
 
 DEATH_TIMEOUT_S = 60
 """A pilot that can't reach its scheduler for this long at its start ends."""
-
-PILOT_MODULE = "snakemake_executor_daskjq.pilot.process"
 
 ABANDON_S = 5.0
 """A submit command that is under way when its pilot is to end is killed after this time."""
@@ -79,6 +79,7 @@ class PilotSetup:
     listener: PilotListener
     lease_s: float = 60.0
     excluded: tuple[str, ...] = ()  # hosts that are to get no pilots, where the system can be told
+    spare: Spare | None = None  # the process that one of this machine's pilots becomes
 
 
 def specification(pool: Pool, setup: PilotSetup) -> dict[str, Any]:
@@ -141,20 +142,28 @@ class LocalPilot(ProcessInterface):  # type: ignore[misc]
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        command = [sys.executable, "-m", PILOT_MODULE, str(self.scheduler), "--name", self.name]
-        command += ["--death-timeout", str(DEATH_TIMEOUT_S), "--host", "127.0.0.1", *self._arguments]
         log_path = self._setup.log_folder / f"{self.name}.log"
         try:
-            with log_path.open("ab") as log:
-                self._process = await asyncio.create_subprocess_exec(
-                    *command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-                )
+            self._process = await self._started(log_path)
         except OSError as error:
             self._setup.listener.pilot_start_failed(self.name, str(error))
         else:
             self._setup.listener.pilot_submitted(self.name, str(self._process.pid))
             self._watcher = asyncio.create_task(self._watch(self._process, log_path))
         await super().start()
+
+    async def _started(self, log_path: Path) -> asyncio.subprocess.Process:
+        """Its process: the spare one where that is meant for it and lives, else a new one. Raises OSError."""
+        arguments = [str(self.scheduler), "--name", self.name, "--death-timeout", str(DEATH_TIMEOUT_S)]
+        arguments += ["--host", "127.0.0.1", *self._arguments]
+        spare = self._setup.spare
+        if spare is not None and spare.name == self.name and (process := spare.claim(arguments)) is not None:
+            return process
+        command = [sys.executable, "-m", PILOT_MODULE, *arguments]
+        with log_path.open("ab") as log:
+            return await asyncio.create_subprocess_exec(
+                *command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
 
     async def _watch(self, process: asyncio.subprocess.Process, log_path: Path) -> None:
         status = await process.wait()

@@ -20,7 +20,7 @@ from concurrent import futures
 from typing import TYPE_CHECKING, Protocol
 
 from ..controller import protocol
-from ..errors import ControllerError
+from ..errors import ControllerError, defect
 from ..frames import Decoder, Frame, FrameError, encode
 from ..journal import journal
 from ..text import printable
@@ -208,7 +208,7 @@ class Controller:
             else:
                 self._end_process()
         except BaseException as error:  # the run must hear of it
-            self._hears.give_up(f"internal error: {type(error).__name__}: {error}")
+            self._hears.give_up(str(defect(error)))
             raise
         finally:
             self._fail("the controller has ended")

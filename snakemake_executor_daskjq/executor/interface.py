@@ -72,7 +72,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             raise WorkflowError(str(error)) from None
         self._reporting = Reporting(self)
         self._check_options()
-        self._folder = RunFolder(self._cwd / self._config.log_folder)
+        self._folder = RunFolder(self._config.log_folder, cwd=self._cwd)
         self._arguments = JobArguments(self, self._folder, waits=not self._config.local)
         self._signals = RunSignals()
         self._direct: DirectStarts | None = None
@@ -171,8 +171,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
-            where = self._config.log_folder / "runs" / self._folder.name  # as the user has named it
-            raise WorkflowError(f"daskjq can't write its folder {where}: {error}") from None
+            raise WorkflowError(self._folder.unwritable(error)) from None
 
     def _begin(self, controller: Controller) -> None:
         from ..controller.protocol import Begin
@@ -203,8 +202,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         systems = ", ".join(dict.fromkeys(pool.system for pool in pools))
         shapes = "; ".join(map(_described, pools))
         link = f"; dashboard {dashboard}" if dashboard else ""
-        where = self._config.log_folder / "runs" / self._folder.name
-        self._reporting.tell(f"system {systems}; {shapes}{link}; journal and logs in {where}")
+        self._reporting.tell(f"system {systems}; {shapes}{link}; journal and logs in {self._folder.shown}")
         if not self._config.local:
             self._reporting.tell("'daskjq explain', in another terminal, tells why jobs wait.")
 

@@ -12,13 +12,13 @@ import fcntl
 import json
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..text import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from .events import Event
 
@@ -31,16 +31,18 @@ class RunFolder:
 
     The name of a new one is `<start>-<pid>`.
 
-    `history_path` is all runs' own.
+    `history_path` is all runs' own. `base` is meant in `cwd`, which may be another's by the time that a path is used;
+    `shown` is the folder as the user has named it.
 
     The folder is private to the user (0700): logs and job scripts may name what others should not see.
     """
 
-    def __init__(self, base: Path, name: str | None = None) -> None:
+    def __init__(self, base: Path, name: str | None = None, cwd: Path | None = None) -> None:
         self.base = base
         self.name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-        self.path = base / "runs" / self.name
-        self.history_path = base / "history.json"
+        self.shown = base / "runs" / self.name
+        self.path = (cwd or Path()) / self.shown
+        self.history_path = (cwd or Path()) / base / "history.json"
         self.journal_path = self.path / "journal.jsonl"
         self.pilot_logs = self.path / "pilots"
         self.tls = self.path / "tls"
@@ -56,7 +58,7 @@ class RunFolder:
 
     def unwritable(self, error: OSError) -> str:
         """What to tell where it can't be written."""
-        return f"daskjq can't write its folder {self.path}: {error}"
+        return f"daskjq can't write its folder {self.shown}: {error}"
 
     def job_log(self, rule: str, key: str) -> Path:
         """The log of one job and attempt; its folder exists afterwards."""

@@ -1,6 +1,6 @@
 """What a pilot sets aside for each job: CPUs, GPUs, and a folder for temporary files.
 
-The dispatcher's ledger counts amounts; here they become concrete. Everything lives in the pilot's event loop,
+The core's ledger counts amounts; here they become concrete. Everything lives in the pilot's event loop,
 because several launchers share the pilot's devices.
 """
 

@@ -75,15 +75,12 @@ class Core:
     ----------
     pools : completed ones.
     history : what rules have used in earlier runs.
-    summary : where to count what the run uses.
     seed : of the jitter that keeps runs from trying again at the same moment.
     """
 
-    def __init__(
-        self, pools: Iterable[Pool], history: Mapping[str, Usage], summary: Summary | None = None, seed: int = 0
-    ) -> None:
+    def __init__(self, pools: Iterable[Pool], history: Mapping[str, Usage], seed: int = 0) -> None:
         self._out = messages.Outbox()
-        self.summary = summary or Summary()
+        self.summary = Summary()
         self.pilots = Pilots(pools, self._out, self.summary, random.Random(seed))
         self._now = -math.inf
         self._estimates = Estimates(history)
@@ -220,22 +217,25 @@ class Core:
             else:
                 job.lost = outcome  # it may start elsewhere once its pilot is known dead
             return
-        self._leave_pilot(job, pilot, now)
-        self._out.record(journal.JobEnded.of(job.request, pilot.name, outcome, reported=True))
+        self._end_try(job, pilot, outcome, now, reported=True)
         if outcome.end in (End.SUCCEEDED, End.FAILED):
             self._estimates.job_ended(job.request.rule, outcome.wall_s)
         if outcome.end is End.SUCCEEDED:
             usage = Usage(1, outcome.wall_s, outcome.cpu_s, outcome.peak_mem_mb, now)
             self._out.add(messages.Learn(job.request.rule, usage))
-        self._account(job, pilot, outcome)
         self._report(job, pilot, outcome)
         self.pilots.job_left(pilot, now)
 
-    def _leave_pilot(self, job: Job, pilot: Pilot, now: float) -> None:
-        self._give_back(pilot, job.request.key, now)
-        pilot.jobs.discard(job.request.key)
+    def _end_try(self, job: Job, pilot: Pilot, outcome: Outcome, now: float, *, reported: bool) -> None:
+        """Take a job off its pilot, record how that went, and count what it has used."""
+        request = job.request
+        self._give_back(pilot, request.key, now)
+        pilot.jobs.discard(request.key)
         self._changed[pilot.name] = pilot
         job.pilot, job.lost = "", None
+        self._out.record(journal.JobEnded.of(request, pilot.name, outcome, reported=reported))
+        self.summary.started(request.rule, outcome.warm_start, outcome.colder_because)
+        self.summary.used(request.amounts["cores"] * pilot.pool.nodes * outcome.wall_s)
 
     def _give_back(self, pilot: Pilot, key: str, now: float) -> None:
         if key in pilot.ahead:
@@ -263,9 +263,7 @@ class Core:
         else:  # the pilot told so itself, and has ended what was left; or it was gone before the job came to it
             job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=outcome.detail != PILOT_GONE)
         retry = not job.losses.given_up
-        self._leave_pilot(job, pilot, now)
-        self._out.record(journal.JobEnded.of(job.request, pilot.name, outcome, reported=not retry))
-        self._account(job, pilot, outcome)
+        self._end_try(job, pilot, outcome, now, reported=not retry)
         if retry:
             if job.losses.suspect:
                 job.request = self._alone(job.request)
@@ -277,10 +275,6 @@ class Core:
     def _report(self, job: Job, pilot: Pilot, outcome: Outcome) -> None:
         del self._jobs[job.request.key]
         self._out.add(messages.ReportEnd(job.request, outcome, pilot.name))
-
-    def _account(self, job: Job, pilot: Pilot, outcome: Outcome) -> None:
-        self.summary.started(job.request.rule, outcome.warm_start, outcome.colder_because)
-        self.summary.used(job.request.amounts["cores"] * pilot.pool.nodes * outcome.wall_s)
 
     def _alone(self, request: Request) -> Request:
         """A job that may be what takes pilots down has its last try on a pilot of its own."""

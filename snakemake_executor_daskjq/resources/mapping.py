@@ -109,7 +109,7 @@ def request_of(
     usable = [pool for pool in pools if opened is None or pool.name in opened]
     wanted = amounts(resources, {name for pool in pools for name in pool.others} - {"gpu"})
     beyond: Amounts = {}
-    if all(batch.system(pool.system).is_this_machine for pool in usable):
+    if batch.are_this_machine(usable):
         wanted, beyond = all_there_is(wanted, usable)
     request = Request(key, job_id, rule, attempt, wanted, runtime_s(resources), opened, priority, beyond)
     check_feasible(request, pools)

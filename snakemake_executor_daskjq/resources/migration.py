@@ -117,7 +117,7 @@ directives",)
         cores = max(1, per_gpu * gpus)
     if own.get("mpi") and not _whole(own, "nodes"):
         nodes = _nodes_for(cores, pools)
-    if pools and all(batch.system(pool.system).is_this_machine for pool in pools):
+    if pools and batch.are_this_machine(pools):
         nodes = 1  # this machine is all there is, as under Snakemake's own local execution
     own["_cores"] = -(-cores // nodes)
     own["nodes"] = nodes

@@ -6,7 +6,7 @@ import json
 
 from ..workflow import Workflow
 
-# Read by each Python before anything else: writes down what the dispatcher is told.
+# Read by each Python before anything else: writes down what the controller is told.
 TOLD = """
     import json, sys
     if "daskjq" in sys.orig_argv:

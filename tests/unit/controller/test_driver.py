@@ -19,7 +19,6 @@ from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Amounts, Request
 from snakemake_executor_daskjq.policy import messages
-from snakemake_executor_daskjq.policy.summary import Summary
 
 POOL = Pool("main", "local", cores=2, mem_mb=1000, max_pilots=3)
 RECORDS = list[dict[str, object]]
@@ -98,7 +97,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
         async def body() -> Told:
             told = Told(lambda: running.fleet)
             log = Journal(folder.journal_path, told.warn)
-            running = Driver((POOL,), lambda _: FakeFleet(), told, log, folder, Summary(), History(folder.history_path))
+            running = Driver((POOL,), lambda _: FakeFleet(), told, log, folder, History(folder.history_path))
             await scenario(running, running.fleet, told)
             await running.close()
             log.close()

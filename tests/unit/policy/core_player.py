@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from snakemake_executor_daskjq.errors import DaskjqError
 from snakemake_executor_daskjq.journal import events as journal
 from snakemake_executor_daskjq.model.outcome import End, Outcome
@@ -13,6 +15,8 @@ from snakemake_executor_daskjq.policy.core import Core
 from snakemake_executor_daskjq.policy.planner import plan
 
 START = 1000.0
+
+Kind = TypeVar("Kind", bound=journal.Event)
 
 
 class Player:
@@ -97,5 +101,5 @@ class Player:
         for key in [key for key, where in self.running if where == pilot]:
             self.end(key, End.LOST, "its pilot disconnected")
 
-    def events(self, kind: type[journal.Event]) -> list[journal.Event]:
+    def events(self, kind: type[Kind]) -> list[Kind]:
         return [event for _, event in self.journal if isinstance(event, kind)]
