@@ -19,7 +19,7 @@ from distributed.scheduler import WorkerState
 from ..errors import ClusterStartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 _USED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (SpecCluster, ("_correct_state",)),
@@ -59,9 +59,10 @@ async def add_entry(cluster: Any, name: str, specification: Mapping[str, Any]) -
     await _apply(cluster)
 
 
-async def remove_entry(cluster: Any, name: str) -> None:
-    """Have a SpecCluster close a worker, and forget it."""
-    cluster.worker_spec.pop(name, None)
+async def remove_entries(cluster: Any, names: Iterable[str]) -> None:
+    """Have a SpecCluster close workers, and forget them."""
+    for name in names:
+        cluster.worker_spec.pop(name, None)
     await _apply(cluster)
 
 

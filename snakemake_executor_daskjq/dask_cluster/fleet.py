@@ -42,6 +42,9 @@ STOP_S = 30.0
 CLOSE_S = LEAVE_S + 2.0
 """So long pilots that cancelling would kill have to end by themselves at the end of a run."""
 
+CANCEL_FIRST_S = 5.0
+"""So long those that run wait at the end of a run for those that don't to be cancelled."""
+
 TTL_LEASES = 1.5
 """After so many leases without a word of a pilot it is lost; its jobs have ended after one lease and a little."""
 
@@ -180,7 +183,7 @@ class Fleet:
     async def end(self, pilot: str) -> None:
         """End a pilot gently, and cancel its batch job. Its entry is gone afterwards."""
         await self._close([pilot])
-        await dask_internals.remove_entry(self._cluster, pilot)
+        await dask_internals.remove_entries(self._cluster, [pilot])
 
     async def _close(self, pilots: Collection[str]) -> None:
         """Close the workers of pilots. Those that cancelling would kill get the time to end."""
@@ -216,11 +219,20 @@ class Fleet:
             if self._security is not None:
                 parts.callback(self._security.remove)
             if self._cluster is not None:
-                parts.push_async_callback(self._end_pilots)
+                # Room that others leave must not start them, only to be killed before they could clean up.
+                cancelling = asyncio.create_task(self._cancel_waiting())
+                parts.push_async_callback(self._end_pilots, cancelling)
             if self._client is not None:
                 parts.push_async_callback(self._end_jobs, grace_s)
 
-    async def _end_pilots(self) -> None:
+    async def _cancel_waiting(self) -> None:
+        """Cancel the batch jobs whose pilots have not connected."""
+        await dask_internals.remove_entries(
+            self._cluster, self._cluster.workers.keys() - dask_internals.worker_names(self._cluster)
+        )
+
+    async def _end_pilots(self, cancelling: asyncio.Task[None]) -> None:
+        await asyncio.wait([cancelling], timeout=CANCEL_FIRST_S)
         patient = [name for name, job in self._cluster.workers.items() if _is_killed_by_cancelling(job)]
         if patient:
             with contextlib.suppress(TimeoutError):

@@ -65,7 +65,7 @@ def test_60_jobs_and_python_code_share_few_pilots_that_end_in_order(
     for pilot in pilots:
         record = grid_engine.account(pilot)
         assert (record["slots"], record["failed"], record["exit_status"]) == ("2", "0", "0")  # it was not killed
-    assert list((workflow.folder / SCRATCH).iterdir()) == []
+    assert list((workflow.folder / SCRATCH).rglob("*")) == []
 
 
 def test_a_pilot_with_fewer_slots_than_cores_is_told(workflow: Workflow, grid_engine: GridEngine) -> None:
@@ -84,7 +84,10 @@ def test_an_interrupt_ends_running_and_queued_batch_jobs(workflow: Workflow, gri
     process.send_signal(signal.SIGINT)
     assert process.wait(25) == 1
     assert grid_engine.leftovers() == {}
-    assert list((workflow.folder / SCRATCH).iterdir()) == []
+    ran, *queued = [event["batch_id"] for event in workflow.journal("pilot_submitted")]
+    workflow.wait_until(lambda: grid_engine.account(ran))
+    assert not any(map(grid_engine.account, queued))  # the slots that the first one left have started none of them
+    assert list((workflow.folder / SCRATCH).rglob("*")) == []
 
 
 def test_a_pilot_that_somebody_deletes_is_no_crash_and_one_that_is_killed_is(

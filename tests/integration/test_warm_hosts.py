@@ -190,7 +190,7 @@ def test_a_job_that_cannot_be_prepared_starts_colder_and_its_neighbours_stay(tmp
 
 def test_a_host_that_crashes_says_why(tmp_path: Path) -> None:
     (tmp_path / "Snakefile").write_text(
-        textwrap.dedent(SNAKEFILE) + "sys.modules['__main__'].Host._start = lambda *_: 1 / 0"
+        textwrap.dedent(SNAKEFILE) + "sys.modules['__main__'].ForkServer._start = lambda *_: 1 / 0"
     )
 
     async def body() -> Outcome:

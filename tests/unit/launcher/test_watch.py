@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from snakemake_executor_daskjq.launcher import processes, watch
 from snakemake_executor_daskjq.launcher.watch import Bounds, OomKills
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HUNGRY = """
 import os, sys, time
@@ -22,14 +26,21 @@ time.sleep(300)
 """
 
 
+@pytest.fixture
+def shell() -> Iterator[int]:
+    """Stands for the job's own Snakemake, far below its allowance (pytest's own process may be above it)."""
+    with subprocess.Popen(["sleep", "300"]) as process:
+        yield process.pid
+        process.kill()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_memory_that_processes_share_counts_once_where_it_matters() -> None:
+def test_memory_that_processes_share_counts_once_where_it_matters(shell: int) -> None:
     with subprocess.Popen([sys.executable, "-c", HUNGRY], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         parent.stdout.readline()
         (child,) = processes.descendants_of(parent.pid)
         try:
-            shell = os.getpid()  # stands for the job's own Snakemake: smaller than its allowance
             roughly = watch.usage(shell, [parent.pid, child], mem_mb=None)
             exactly = watch.usage(shell, [parent.pid, child], mem_mb=100)
         finally:
@@ -69,7 +80,7 @@ def test_without_a_control_group_of_ours_it_is_the_machines(tmp_path: Path) -> N
     assert OomKills(str(tmp_path / "none"), str(tmp_path)).count() == expected
 
 
-def test_each_snakemake_of_a_job_counts_only_beyond_its_allowance(tmp_path: Path) -> None:
+def test_each_snakemake_of_a_job_counts_only_beyond_its_allowance(tmp_path: Path, shell: int) -> None:
     (tmp_path / "snakemake.py").write_text(
         HUNGRY.replace("os.fork() == 0", "False").replace("200_000_000", "50_000_000")
     )
@@ -83,7 +94,7 @@ def test_each_snakemake_of_a_job_counts_only_beyond_its_allowance(tmp_path: Path
         for process in (snakemake, other):
             assert process.stdout is not None
             process.stdout.readline()
-        used = watch.usage(os.getpid(), [snakemake.pid, other.pid], mem_mb=1)
+        used = watch.usage(shell, [snakemake.pid, other.pid], mem_mb=1)
         snakemake.kill()
         other.kill()
     assert used.total_mb > 100
