@@ -5,6 +5,7 @@ Snakemake offers each field of `ExecutorSettings` on the command line (`--daskjq
 them into a `Config` or raises a `SettingError`. Nothing here asks the machine or a batch system.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -111,6 +112,11 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         default="5m",
         metavar="TIME",
     )
+    max_jobs_per_timespan: Optional[str] = _option(
+        "How many jobs may be handed over in a time, such as 100/1s, whatever --max-jobs-per-timespan says. By itself "
+        "that counts, but for Snakemake's default (the same 100/1s), which is lifted: pilots need no such limit.",
+        metavar="N/TIME",
+    )
     scheduler: Optional[str] = _option(
         "A Dask scheduler that runs already: tcp://HOST:PORT, tls://HOST:PORT or a scheduler file. Its workers, which "
         "need daskjq in their environment, run the jobs; no pilots are started, and others' tasks are left alone.",
@@ -159,6 +165,7 @@ class Config:
     lease_s: float = 60.0
     warm_up_s: float = WARM_UP_S
     scheduler: str | None = None
+    max_jobs_per_timespan: str | None = None
 
     @property
     def local(self) -> bool:
@@ -199,6 +206,7 @@ def configure(settings: ExecutorSettings) -> Config:
         lease_s=_at_least(SHORTEST_LEASE_S, "lease", settings.lease or "60s"),
         warm_up_s=_at_least(SHORTEST_WARM_UP_S, "warm_up_timeout", settings.warm_up_timeout or "5m"),
         scheduler=settings.scheduler,
+        max_jobs_per_timespan=_rate("max_jobs_per_timespan", settings.max_jobs_per_timespan),
     )
 
 
@@ -274,6 +282,12 @@ def _at_least(least_s: float, option: str, text: str) -> float:
     if time_s < least_s:
         raise SettingError(option, text, f"at least {least_s:.0f}s")
     return time_s
+
+
+def _rate(option: str, text: str | None) -> str | None:
+    if text is not None and not re.fullmatch(r"[1-9]\d*/[1-9]\d*(ms|s|m|h|d|w)", text):
+        raise SettingError(option, text, "a number of jobs and a time, such as 100/1s or 5000/10m")
+    return text
 
 
 def _address(option: str, text: str | None) -> str | None:

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..model.job_spec import JobSpec
-from ..model.outcome import End, Outcome
+from ..model.outcome import Outcome
 from ..model.pool import Pool
 from ..model.request import Limits, Outlook, Request, WarmStart
 
@@ -197,11 +197,11 @@ def text_frame(op: str, text: str) -> Frame:
 
 
 def ends_frame(ends: Iterable[Ended]) -> Frame:
-    return {"op": "ends", "ends": [[end.key, end.pilot, *_outcome_record(end.outcome)] for end in ends]}
+    return {"op": "ends", "ends": [[end.key, end.pilot, *end.outcome.record()] for end in ends]}
 
 
 def read_ends(frame: Frame) -> list[Ended]:
-    return [Ended(key, pilot, _outcome(record)) for key, pilot, *record in frame["ends"]]
+    return [Ended(key, pilot, Outcome.of_record(record)) for key, pilot, *record in frame["ends"]]
 
 
 def stopped_frame(stopped: Stopped) -> Frame:
@@ -243,27 +243,3 @@ def _request(record: Sequence[Any]) -> Request:
     key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond = record
     pools = None if pools is None else tuple(pools)
     return Request(key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond)
-
-
-def _outcome_record(outcome: Outcome) -> list[Any]:
-    return [
-        outcome.end,
-        outcome.exit_status,
-        outcome.signal_number,
-        outcome.started_at,
-        outcome.ended_at,
-        outcome.cpu_s,
-        outcome.peak_mem_mb,
-        outcome.detail,
-        outcome.warning,
-        outcome.log_tail,
-        outcome.warm_start,
-        outcome.colder_because,
-        outcome.benchmark,
-    ]
-
-
-def _outcome(record: Sequence[Any]) -> Outcome:
-    own = [*record]
-    own[0], own[-3] = End(own[0]), WarmStart(own[-3])
-    return Outcome(*own)

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 from distributed import Client, Scheduler
 from distributed.core import ConnectionPool
 from distributed.deploy.spec import SpecCluster
+from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.metrics import time
 from distributed.scheduler import WorkerState
+from distributed.worker_state_machine import TaskFinishedMsg
 
 from ..errors import ClusterStartError
+from ..model.outcome import End, Outcome
+from ..pilot.dask_internals import OUTCOME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -24,12 +28,14 @@ if TYPE_CHECKING:
 _USED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (SpecCluster, ("_correct_state",)),
     (Scheduler, ("identity", "retire_workers", "add_plugin")),
+    (SchedulerPlugin, ("transition",)),
+    (TaskFinishedMsg, ("metadata",)),
     (WorkerState, ("last_seen", "metrics", "host", "name")),
     (ConnectionPool, ("remove",)),
     (Client, ("submit", "run")),
 )
 _USED_OF_CLUSTER = ("worker_spec", "scheduler")
-_USED_OF_SCHEDULER = ("handlers", "workers")
+_USED_OF_SCHEDULER = ("handlers", "workers", "listen", "listeners")
 
 
 def check() -> None:
@@ -77,6 +83,19 @@ async def _apply(cluster: Any) -> None:
 def serve(scheduler: Scheduler, operation: str, answer: Callable[..., object]) -> None:
     """Have a scheduler answer what workers ask it for: `worker.scheduler.OPERATION(**arguments)`."""
     scheduler.handlers[operation] = answer
+
+
+async def address_inside(scheduler: Scheduler) -> str:
+    """An address at which a client in the scheduler's own process needs neither TCP nor TLS."""
+    await scheduler.listen("inproc://", allow_offload=False)
+    return str(scheduler.listeners[-1].contact_address)
+
+
+def outcome_in(metadata: Mapping[str, Any] | None) -> Outcome:
+    """What a job's task has told at its end (`pilot.dask_internals.tell_at_end`)."""
+    if metadata is None or OUTCOME not in metadata:
+        return Outcome(End.LOST, detail="its task has ended without an outcome")
+    return Outcome.of_record(metadata[OUTCOME])
 
 
 def note_sign_of_life(scheduler: Scheduler, address: str) -> bool:

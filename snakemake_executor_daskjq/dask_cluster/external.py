@@ -30,7 +30,7 @@ from ..model.outcome import PILOT_GONE, End, Outcome
 from ..model.pool import Pool
 from ..pilot import visits
 from . import dask_internals, declared
-from .fleet import DaskLog, FleetListener, outcome_of
+from .fleet import DaskLog, FleetListener
 
 if TYPE_CHECKING:
     from ..journal.journal import RunFolder
@@ -193,6 +193,44 @@ class Guest:
                     self._listener.pilot_connected(pilot, address, worker["host"])
                     self._listener.pilot_shared(pilot, self._others[address])
                     break
+
+
+_results: set[asyncio.Task[Outcome]] = set()
+"""Results that are being waited for, also those that nobody asks for any more."""
+
+
+async def outcome_of(future: Any, address: str, gone: asyncio.Future[Any], detail: str) -> Outcome:
+    """What becomes of a job's Dask future on a worker; it is lost, for the reason `detail`, once `gone` is done.
+
+    A future for a worker that went away while it was under way waits for ever in no-worker.
+    """
+    result = asyncio.create_task(_result_of(future))
+    _results.add(result)
+    result.add_done_callback(_results.discard)
+    try:
+        first: list[asyncio.Future[Any]] = [result, gone]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+        if result.done():
+            return result.result()
+        # Dask's client asks for the results of many jobs at a time, also of other workers, and waits for all of them.
+        # A worker that is stopped or cut off answers nothing, and its connections stay: they have to be given up.
+        dask_internals.give_up_connections(future.client, address)
+        return Outcome(End.LOST, detail=detail)
+    finally:
+        # This ends `result` too. To cancel it would be wrong: the request for many results is in the name of one job,
+        # and with that one's those of all others would be cancelled.
+        future.release()
+
+
+async def _result_of(future: Any) -> Outcome:
+    """Raises nothing: a job whose end nobody hears of would keep Snakemake waiting."""
+    try:
+        outcome: Outcome = await future
+        return outcome
+    except asyncio.CancelledError:
+        return Outcome(End.LOST, detail="its Dask future was cancelled")
+    except Exception as error:
+        return Outcome(End.LOST, detail=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 async def end_visit(scheduler: str, folder: RunFolder) -> str:

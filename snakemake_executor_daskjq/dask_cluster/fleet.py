@@ -74,12 +74,13 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
     def __init__(self, listener: FleetListener) -> None:
         self._listener = listener
         self._names: dict[str, str] = {}
-        self.gone: dict[str, asyncio.Future[None]] = {}  # by address; done once the worker is removed
+        self._outcomes: dict[str, asyncio.Future[Outcome]] = {}  # by the key of the Dask task
+        self._under_way: dict[str, set[str]] = {}  # the keys of a worker's tasks, by its address
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
         name, host = dask_internals.name_and_host(scheduler, worker)
         self._names[worker] = name
-        self.gone[worker] = asyncio.get_running_loop().create_future()
+        self._under_way[worker] = set()
         self._tell(self._listener.pilot_connected, name, worker, host)
         if cores := dask_internals.metric(scheduler, worker, "granted_cores"):
             self._tell(self._listener.pilot_granted, name, cores)
@@ -87,7 +88,37 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
     def remove_worker(self, scheduler: Scheduler, worker: str, **_: Any) -> None:
         if name := self._names.pop(worker, None):
             self._tell(self._listener.pilot_disconnected, name)
-            self._tell(self.gone.pop(worker).set_result, None)
+            for key in self._under_way.pop(worker):
+                self._settle(key, Outcome(End.LOST, detail="its pilot disconnected"))
+
+    def transition(
+        self, key: Any, start: str, finish: str, *_: Any, metadata: Any = None, exception_text: str = "", **__: Any
+    ) -> None:
+        """A task's outcome comes with the word that it has ended, so that nobody has to ask for its result."""
+        match finish:
+            case "memory":
+                self._settle(key, dask_internals.outcome_in(metadata))
+            case "erred":
+                self._settle(key, Outcome(End.LOST, detail=exception_text.splitlines()[0] if exception_text else ""))
+            case "forgotten":
+                self._settle(key, Outcome(End.LOST, detail="its Dask future was cancelled"))
+
+    def expect(self, key: str, worker: str) -> asyncio.Future[Outcome] | None:
+        """The outcome of a task that is about to be submitted for a worker; None where that is gone."""
+        if worker not in self._under_way:
+            return None
+        self._under_way[worker].add(key)
+        self._outcomes[key] = outcome = asyncio.get_running_loop().create_future()
+        outcome.add_done_callback(lambda _: self._forget(key, worker))
+        return outcome
+
+    def _settle(self, key: str, outcome: Outcome) -> None:
+        if (told := self._outcomes.pop(key, None)) is not None and not told.done():
+            told.set_result(outcome)
+
+    def _forget(self, key: str, worker: str) -> None:
+        self._outcomes.pop(key, None)
+        self._under_way.get(worker, set()).discard(key)
 
     def _tell(self, hear: Callable[..., None], *what: object) -> None:
         """Outside the scheduler's call, which would only log what goes wrong."""
@@ -149,10 +180,9 @@ class Fleet:
                 scheduler, lease.OPERATION, lambda address: dask_internals.note_sign_of_life(scheduler, address)
             )
             self._client = await Client(
-                self._cluster,
+                await dask_internals.address_inside(scheduler),
                 asynchronous=True,
                 set_as_default=False,
-                direct_to_workers=True,
                 security=self._security.security,
                 name="daskjq",
             )
@@ -195,20 +225,25 @@ class Fleet:
 
     async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome:
         """Run a job as a future on one worker. What the worker can't tell is a lost job."""
-        gone = self._watch.gone.get(address)
-        if gone is None:
+        key = f"{spec.key}#{next(self._serial)}"  # Dask may still know the key of an earlier try
+        outcome = self._watch.expect(key, address)
+        if outcome is None:
             return Outcome(End.LOST, detail=PILOT_GONE)
         future = self._client.submit(
             run_job,
             spec.text,
-            key=f"{spec.key}#{next(self._serial)}",  # Dask may still know the key of an earlier try
+            key,
+            key=key,
             workers=[address],
             allow_other_workers=False,
             resources=amounts,
             retries=0,
             pure=False,
         )
-        return await outcome_of(future, address, gone, "its pilot disconnected")
+        try:
+            return await outcome
+        finally:
+            future.release()
 
     async def stop(self, grace_s: float | None) -> None:
         """End everything. With `grace_s`, running jobs are ended first (TERM, KILL after `grace_s`)."""
@@ -249,44 +284,6 @@ class Fleet:
 
 def _is_killed_by_cancelling(job: object) -> TypeGuard[BatchPilot]:
     return isinstance(job, BatchPilot) and job.system.cancel_kills
-
-
-_results: set[asyncio.Task[Outcome]] = set()
-"""Results that are being waited for, also those that nobody asks for any more."""
-
-
-async def outcome_of(future: Any, address: str, gone: asyncio.Future[Any], detail: str) -> Outcome:
-    """What becomes of a job's Dask future on a worker; it is lost, for the reason `detail`, once `gone` is done.
-
-    A future for a worker that went away while it was under way waits for ever in no-worker.
-    """
-    result = asyncio.create_task(_result_of(future))
-    _results.add(result)
-    result.add_done_callback(_results.discard)
-    try:
-        first: list[asyncio.Future[Any]] = [result, gone]
-        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
-        if result.done():
-            return result.result()
-        # Dask's client asks for the results of many jobs at a time, also of other workers, and waits for all of them.
-        # A worker that is stopped or cut off answers nothing, and its connections stay: they have to be given up.
-        dask_internals.give_up_connections(future.client, address)
-        return Outcome(End.LOST, detail=detail)
-    finally:
-        # This ends `result` too. To cancel it would be wrong: the request for many results is in the name of one job,
-        # and with that one's those of all others would be cancelled.
-        future.release()
-
-
-async def _result_of(future: Any) -> Outcome:
-    """Raises nothing: a job whose end nobody hears of would keep Snakemake waiting."""
-    try:
-        outcome: Outcome = await future
-        return outcome
-    except asyncio.CancelledError:
-        return Outcome(End.LOST, detail="its Dask future was cancelled")
-    except Exception as error:
-        return Outcome(End.LOST, detail=f"{type(error).__name__}: {error}".splitlines()[0])
 
 
 class _QuietHandler(logging.FileHandler):

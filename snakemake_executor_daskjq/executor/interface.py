@@ -28,6 +28,7 @@ from ..resources import mapping
 from .environment import AT_START
 from .job_arguments import JobArguments
 from .remaining_work import look_ahead
+from .scheduler_internals import Rounds
 from .signals import RunSignals
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             raise WorkflowError(str(error)) from None
         self._reporting = Reporting(self)
         self._check_options()
+        self._rounds = Rounds(self.workflow, self._config.max_jobs_per_timespan, self._reporting.tell)
         self._folder = RunFolder(self._config.log_folder, cwd=self._cwd)
         self._arguments = JobArguments(self, self._folder, waits=not self._config.local)
         self._signals = RunSignals()
@@ -183,7 +185,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         controller.learn(look_ahead(self.workflow.dag, self._reporting.warn))
         if self._config.warm_start is WarmStart.DIRECT:
             self._direct = DirectStarts(self.workflow, self._arguments, AT_START, local=self._config.local)
-        self._reporting.start(controller, self._direct)
+        self._reporting.start(controller, self._direct, self._rounds)
 
     def _submit(self, controller: Controller, batch: list[tuple[Request, JobSpec]]) -> None:
         """Hand over a batch of jobs; the first one once the Dask scheduler runs, for only then it is known whether."""

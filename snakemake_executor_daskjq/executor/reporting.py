@@ -10,7 +10,7 @@ import functools
 import queue
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from snakemake_interface_common.exceptions import WorkflowError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ..model.request import Launch
     from .controller import Controller
     from .direct import DirectStarts
+    from .scheduler_internals import Rounds
 
 JOIN_S = 5.0
 
@@ -62,6 +63,9 @@ class _GivenUp:
     text: str
 
 
+_Item: TypeAlias = "list[Ended] | _Unprepared | _Line | _GivenUp"
+
+
 class Reporting:
     """Tells Snakemake what the controller says (a `controller.Hears`).
 
@@ -74,12 +78,14 @@ class Reporting:
         self._logger = executor.logger
         self._controller: Controller | None = None
         self._direct: DirectStarts | None = None
-        self._queue: queue.SimpleQueue[list[Ended] | _Unprepared | _Line | _GivenUp | None] = queue.SimpleQueue()
+        self._rounds: Rounds | None = None
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._report, name="daskjq-report", daemon=True)
 
-    def start(self, controller: Controller, direct: DirectStarts | None) -> None:
+    def start(self, controller: Controller, direct: DirectStarts | None, rounds: Rounds) -> None:
         self._controller = controller
         self._direct = direct
+        self._rounds = rounds
         self._thread.start()
 
     def close(self) -> None:
@@ -131,15 +137,16 @@ class Reporting:
 
     def _report(self) -> None:
         assert self._controller is not None
+        assert self._rounds is not None
         while (item := self._queue.get()) is not None:
             try:
-                self._handle(item, self._controller)
+                self._handle(item, self._controller, self._rounds)
             except Exception as error:  # Snakemake must hear of it, or it waits for ever
                 self._executor.workflow.scheduler.executor_error_callback(error)
             if self._queue.empty():
                 self._controller.flush()
 
-    def _handle(self, item: list[Ended] | _Unprepared | _Line | _GivenUp, controller: Controller) -> None:
+    def _handle(self, item: _Item, controller: Controller, rounds: Rounds) -> None:
         match item:
             case list():
                 for ended in item:
@@ -148,6 +155,7 @@ class Reporting:
                         self._report_end(ended)
                     except Exception as defect:  # the others of the list have ended, too
                         self._executor.workflow.scheduler.executor_error_callback(defect)
+                rounds.merge()
             case _Unprepared(info, rule, key, why):
                 controller.reported(key, success=False)
                 self._report_error(info, rule, printable(why))

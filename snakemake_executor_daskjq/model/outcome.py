@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import enum
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from .request import WarmStart
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class End(enum.StrEnum):
@@ -67,6 +71,19 @@ class Outcome:
     def wall_s(self) -> float:
         return self.ended_at - self.started_at
 
+    def record(self) -> list[Any]:
+        """Its values without their names, of JSON's and msgpack's own types; `of_record` reads it."""
+        return [getattr(self, name) for name in _FIELDS]
+
+    @classmethod
+    def of_record(cls, record: Sequence[Any]) -> Outcome:
+        """
+        >>> Outcome.of_record(Outcome(End.FAILED, exit_status=3).record()).reason()
+        'exit status 3'
+        """
+        own = dict(zip(_FIELDS, record, strict=True))
+        return cls(**{**own, "end": End(own["end"]), "warm_start": WarmStart(own["warm_start"])})
+
     def reason(self) -> str:
         """One phrase for the user.
 
@@ -88,3 +105,6 @@ class Outcome:
         if self.exit_status is not None:
             return f"exit status {self.exit_status}"
         return f"{self.end.replace('_', ' ')}: {self.detail}" if self.detail else self.end.replace("_", " ")
+
+
+_FIELDS = tuple(field.name for field in fields(Outcome))

@@ -8,8 +8,14 @@ from __future__ import annotations
 import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
+from distributed.worker_state_machine import TaskState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+OUTCOME = "daskjq"
+"""The name of an outcome in the metadata of a task."""
 
 
 class UnexpectedDaskError(Exception):
@@ -29,11 +35,18 @@ def check(worker: Any) -> None:
     if lacking := [f"Worker.{name}" for name in ("contact_address", "scheduler") if not hasattr(worker, name)]:
         raise UnexpectedDaskError(", ".join(lacking))
     running_tasks(worker)
+    if "metadata" not in TaskState.__dataclass_fields__:
+        raise UnexpectedDaskError("TaskState.metadata")
 
 
 async def ask_scheduler(worker: Any, operation: str) -> Any:
     """What the scheduler answers to an operation that it serves (`dask_cluster.dask_internals`), told who asks."""
     return await getattr(worker.scheduler, operation)(address=worker.contact_address)
+
+
+def tell_at_end(worker: Any, key: str, outcome: list[Any]) -> None:
+    """Have the scheduler's plugins hear a task's outcome with the word that it has ended."""
+    worker.state.tasks[key].metadata[OUTCOME] = outcome
 
 
 def running_tasks(worker: Any) -> list[tuple[str, Mapping[str, float]]]:

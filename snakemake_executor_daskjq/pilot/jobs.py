@@ -13,7 +13,7 @@ from distributed import get_worker
 from ..launcher.lease import Lease
 from ..model.job_spec import launch_of
 from ..model.outcome import End, Outcome
-from . import folders
+from . import dask_internals, folders
 from .contexts import Launchers
 from .grants import Grants
 from .launcher_client import KilledError
@@ -52,14 +52,16 @@ class PilotJobs:
         return await run_granted(launch_of(spec), self.launchers, self.grants)
 
 
-async def run_job(spec: str) -> Outcome:
-    """The Dask task of a job (the text of its `JobSpec`): run it on this pilot and tell how it ended.
+async def run_job(spec: str, key: str) -> None:
+    """The Dask task `key` of a job (the text of its `JobSpec`): run it on this pilot and tell how it ended.
 
     It is a coroutine, so it runs in the worker's event loop and holds no thread. It never raises for what a
     job or its start does.
     """
-    jobs: PilotJobs = get_worker().jobs
-    return await told(jobs.run(spec))
+    worker = get_worker()
+    jobs: PilotJobs = worker.jobs
+    outcome = await told(jobs.run(spec))
+    dask_internals.tell_at_end(worker, key, outcome.record())
 
 
 async def told(run: Coroutine[Any, Any, Outcome]) -> Outcome:

@@ -1,0 +1,104 @@
+"""Snakemake's scheduling rounds, which are made for batch systems: what the executor knows of its `JobScheduler`.
+
+Written for 9.6 to 9.27. In a round Snakemake takes note of jobs that have ended and selects ready ones. There is one
+for each job that ends; its default rate keeps thousands of jobs ready, which each of them looks at again; and its
+schedulers take a time that grows with the square of that number, or solve an integer program. Pilots need none of it.
+Where Snakemake is not as expected, its rounds stay as they are: the run is slower, its results are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+DEFAULT_RATE = 100, 1
+"""Jobs and seconds: Snakemake's `--max-jobs-per-timespan` where the user gives none. The same given can't be told."""
+
+
+class Rounds:
+    """Makes the rounds of one run's scheduler cheap.
+
+    `limit` is what the user wants of us in the place of Snakemake's rate, as Snakemake writes it (100/1s). `tell` is
+    called once where a rate is lifted that would have held jobs back.
+    """
+
+    def __init__(self, workflow: Any, limit: str | None, tell: Callable[[str], None]) -> None:
+        self._workflow = workflow
+        self._limit = limit
+        self._tell = tell
+        self._open_jobs: threading.Semaphore | None = None
+        with contextlib.suppress(ImportError, AttributeError):
+            self._step_in()
+
+    def merge(self) -> None:
+        """Have one round for all ends that Snakemake was told of and has not looked at."""
+        if self._open_jobs is not None:
+            while self._open_jobs.acquire(blocking=False):
+                pass
+            self._open_jobs.release()  # one that begins after the last of them
+
+    def _step_in(self) -> None:
+        """Act at the first selection of jobs: only then the scheduler is complete, and it was never at work before."""
+        from snakemake.scheduling.job_scheduler import JobScheduler
+
+        select = JobScheduler.job_selector
+
+        def first(scheduler: Any, jobs: Collection[Any]) -> Any:
+            if scheduler.workflow is not self._workflow:
+                return select(scheduler, jobs)
+            JobScheduler.job_selector = select
+            try:
+                self._change(scheduler, len(jobs))
+            except (ImportError, AttributeError, TypeError, KeyError):
+                self._open_jobs = None
+            return select(scheduler, jobs)
+
+        JobScheduler.job_selector = first
+
+    def _change(self, scheduler: Any, ready: int) -> None:
+        limiter, selector, resources = scheduler.job_rate_limiter, scheduler._job_selector, scheduler.resources
+        if isinstance(scheduler._open_jobs, threading.Semaphore):
+            self._open_jobs = scheduler._open_jobs
+        scheduler._job_selector = _all_or(selector)
+        if self._limit is not None:
+            from snakemake.scheduling.job_scheduler import JobRateLimiter
+            from snakemake.settings.types import MaxJobsPerTimespan
+
+            scheduler.job_rate_limiter = JobRateLimiter(MaxJobsPerTimespan.parse_choice(self._limit))
+        elif limiter is not None and (limiter.max_jobs, limiter.timespan) == DEFAULT_RATE:
+            scheduler.job_rate_limiter = None
+            resources["_job_count"] = sys.maxsize
+            if ready > limiter.max_jobs:
+                self._tell(
+                    "Snakemake's default of 100 jobs a second is lifted: pilots need no such limit "
+                    "(--daskjq-max-jobs-per-timespan sets one)."
+                )
+
+
+def _all_or(select: Callable[..., Any]) -> Callable[..., Any]:
+    """A selector that takes all jobs where they fit together, as `select` would after a while."""
+
+    def selected(jobs: Collection[Any], remaining: Any, available: Mapping[str, Any], input_sizes: Any) -> Any:
+        if fit_together([job.scheduler_resources for job in jobs], available):
+            return list(jobs)
+        return select(jobs, remaining, available, input_sizes)
+
+    return selected
+
+
+def fit_together(wanted: Iterable[Mapping[str, Any]], available: Mapping[str, Any]) -> bool:
+    """Whether what is available is enough for all; without a limit, it is `sys.maxsize`.
+
+    >>> fit_together([{"_cores": 1, "licenses": 1}, {"_cores": 1}], {"_cores": 2, "licenses": 1})
+    True
+    >>> fit_together([{"_cores": 1, "licenses": 1}] * 2, {"_cores": sys.maxsize, "licenses": 1})
+    False
+    """
+    wanted = list(wanted)
+    limits = {name: limit for name, limit in available.items() if limit != sys.maxsize}
+    return all(sum(amounts.get(name, 0) for amounts in wanted) <= limit for name, limit in limits.items())
