@@ -20,10 +20,12 @@ from distributed.worker_state_machine import TaskFinishedMsg
 
 from ..errors import ClusterStartError
 from ..model.outcome import End, Outcome
-from ..pilot.dask_internals import OUTCOME
+from ..pilot.dask_internals import INTERVAL_S, OUTCOME
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+CLIENT_INTERVAL_S = 0.1
 
 _USED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (SpecCluster, ("_correct_state",)),
@@ -35,7 +37,7 @@ _USED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (Client, ("submit", "run")),
 )
 _USED_OF_CLUSTER = ("worker_spec", "scheduler")
-_USED_OF_SCHEDULER = ("handlers", "workers", "listen", "listeners")
+_USED_OF_SCHEDULER = ("handlers", "workers", "listen", "listeners", "stream_comms", "client_comms")
 
 
 def check() -> None:
@@ -89,6 +91,13 @@ async def address_inside(scheduler: Scheduler) -> str:
     """An address at which a client in the scheduler's own process needs neither TCP nor TLS."""
     await scheduler.listen("inproc://", allow_offload=False)
     return str(scheduler.listeners[-1].contact_address)
+
+
+def batch_messages(scheduler: Scheduler, worker: str) -> None:
+    """Have a scheduler send many small messages to a worker at once, and to its clients, who hear nothing urgent."""
+    scheduler.stream_comms[worker].interval = INTERVAL_S
+    for comm in scheduler.client_comms.values():
+        comm.interval = CLIENT_INTERVAL_S
 
 
 def outcome_in(metadata: Mapping[str, Any] | None) -> Outcome:

@@ -78,6 +78,7 @@ class _Watch(SchedulerPlugin):  # type: ignore[misc]
         self._under_way: dict[str, set[str]] = {}  # the keys of a worker's tasks, by its address
 
     def add_worker(self, scheduler: Scheduler, worker: str) -> None:
+        dask_internals.batch_messages(scheduler, worker)
         name, host = dask_internals.name_and_host(scheduler, worker)
         self._names[worker] = name
         self._under_way[worker] = set()

@@ -79,7 +79,7 @@ class ForkServer(Launcher):
         else:
             super()._start(frame)
 
-    def _in_child(self, frame: Frame, _: object) -> NoReturn:
+    def _in_child(self, frame: Frame, *_: object) -> NoReturn:
         try:
             signal.set_wakeup_fd(-1)
             for fd in self._descriptors():  # nothing execs here, so nothing else would close them

@@ -23,6 +23,7 @@ its children (parent-death signal). Children that have run for a while are sampl
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import selectors
 import signal
@@ -86,6 +87,7 @@ class Launcher:
         self._oom_kills = OomKills()
         self._oom_count = self._oom_kills.count()
         self._tmpdirs = tmpdirs  # where jobs' temporary folders lie, as far as it is known
+        self._surroundings = dict(os.environ)
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._signalled = socket.socketpair()
 
@@ -139,8 +141,9 @@ class Launcher:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         # A batch system's TERM goes to every process of the pilot; the launcher ends when its pilot does, so
         # that running jobs are ended with their grace time and not torn away.
+        # Handlers and not SIG_IGN: what is handled is as usual after an exec, so no child has to see to it.
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)
+            signal.signal(signum, lambda *_: None)
 
     def _descriptors(self) -> list[int]:
         """The files that are the launcher's alone. It ends with them: its pilot takes the socket's end for its own."""
@@ -170,16 +173,22 @@ class Launcher:
     def _start(self, frame: Frame) -> None:
         if self._deadline is not None or self._lease_is_over():
             return  # it ends, and the job with it; it may run elsewhere by now
-        records = self._records(frame)
+        records, environment = self._records(frame), self._environment(frame)
         pid = os.fork()
-        if pid == 0:
-            self._in_child(frame, records)
+        if pid == 0:  # it copies every page that it touches: what can be done before is
+            self._in_child(frame, records, environment)
         bounds = Bounds(*frame.get("bounds", ()))
         self._children[pid] = Child(frame["id"], pid, bounds, self._oom_count, records=records, **frame.get("late", {}))
         self._tmpdirs = os.path.dirname(frame["tmpdir"])
         if self._sample_at is None:
             self._sample_at = time.monotonic() + FIRST_SAMPLE_S
         self.send(op="started", id=frame["id"], pid=pid)
+
+    def _environment(self, frame: Frame) -> dict[str, str]:
+        environment = {**self._surroundings, **frame["env"], processes.JOB_VARIABLE: frame["id"]}
+        for name in frame.get("unset", ()):
+            environment.pop(name, None)
+        return environment
 
     def _records(self, frame: Frame) -> BinaryIO | None:
         """A file without a name for what a benchmarked job measures; None for other jobs."""
@@ -189,22 +198,18 @@ class Launcher:
 
         return tempfile.TemporaryFile()
 
-    def _in_child(self, frame: Frame, records: BinaryIO | None) -> NoReturn:
+    def _in_child(self, frame: Frame, records: BinaryIO | None, environment: dict[str, str]) -> NoReturn:
         """In the forked child: become the job."""
         try:
-            for signum in (*HANDLED, *_IGNORED_BY_PYTHON):
-                signal.signal(signum, signal.SIG_DFL)
             enter_job(frame)
-            environment = {**os.environ, **frame["env"], processes.JOB_VARIABLE: frame["id"]}
-            for name in frame.get("unset", ()):
-                environment.pop(name, None)
             if "ready" in frame:
                 make_ready(**frame["ready"], tmpdir=frame["tmpdir"])
             if records is not None:
                 from . import benchmark
 
                 benchmark.run(frame["benchmark"], environment, records)
-            os.execvpe(frame["argv"][0], frame["argv"], environment)
+            execute = os.execve if os.path.isabs(frame["argv"][0]) else os.execvpe
+            execute(frame["argv"][0], frame["argv"], environment)
         except BaseException as error:
             not_started(error)
 
@@ -386,6 +391,9 @@ def main() -> None:
     processes.die_with_parent(signal.SIGCONT)  # a launcher that is stopped can't see that its pilot has died
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)  # no job may hold it: it would hide the launcher's death, and could speak on it
+    for signum in _IGNORED_BY_PYTHON:  # see `_handle_signals`
+        signal.signal(signum, lambda *_: None)
+    gc.freeze()
     try:
         Launcher(sock).run()
     except Exception as error:

@@ -18,6 +18,10 @@ OUTCOME = "daskjq"
 """The name of an outcome in the metadata of a task."""
 
 
+INTERVAL_S = 0.01
+"""What is to be sent within so long after a message goes in one: each costs as much as what is in it."""
+
+
 class UnexpectedDaskError(Exception):
     """This version of Dask lacks something that daskjq needs; the text is meant for the user."""
 
@@ -35,6 +39,7 @@ def check(worker: Any) -> None:
     if lacking := [f"Worker.{name}" for name in ("contact_address", "scheduler") if not hasattr(worker, name)]:
         raise UnexpectedDaskError(", ".join(lacking))
     running_tasks(worker)
+    worker.batched_stream.interval = INTERVAL_S
     if "metadata" not in TaskState.__dataclass_fields__:
         raise UnexpectedDaskError("TaskState.metadata")
 

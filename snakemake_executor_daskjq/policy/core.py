@@ -52,6 +52,12 @@ SOON_S = 60.0
 LOOK_AHEAD_S = 0.25
 """Jobs that take less than this keep a second one of their kind at the pilot, to start without a round trip."""
 
+ROUND_TRIP_S = 0.05
+"""Jobs that take less than this keep as many as take so long together, for a round trip may."""
+
+MOST_AHEAD = 8
+"""For each job that runs, at most."""
+
 
 @dataclass(slots=True)
 class Job:
@@ -315,26 +321,30 @@ class Core:
         return [self._upkeep_at]
 
     def _look_ahead(self, pilot: Pilot, now: float) -> None:
-        """Send one job more for each that runs, if all are short and alike.
+        """Send one job more for each that runs, or a few, if all are short and alike.
 
         Nothing is promised twice: Dask's worker holds it back by its resources until one that runs has ended,
         and as all are alike, whichever ends makes room for exactly one.
         """
         requests = [self._jobs[key].request for key in pilot.jobs]
-        if not requests or not all(self._is_short(request.rule) for request in requests):
+        if not requests or not all(map(self._ahead_of, {request.rule for request in requests})):
             return
         like, room = requests[0], pilot.room
         if room is None or any(request.shape != like.shape for request in requests):
             return
-        while 2 * len(pilot.ahead) < len(pilot.jobs) and may_start_ahead(like, room, self._ready, now):
+        most = min(map(self._ahead_of, {request.rule for request in requests}))
+        while len(pilot.ahead) < most * (len(pilot.jobs) - len(pilot.ahead)) and may_start_ahead(like, room, self._ready, now):
             if room.misfits(like, now, amounts=room.capacity) or (request := self._ready.take_like(like)) is None:
                 return
             pilot.ahead.append(request.key)
             self._start(request, pilot, now)
 
-    def _is_short(self, rule: str) -> bool:
+    def _ahead_of(self, rule: str) -> int:
+        """How many jobs of a rule to send for each that runs."""
         measured_s = self._estimates.measured_s(rule)
-        return measured_s is not None and measured_s < LOOK_AHEAD_S
+        if measured_s is None or measured_s >= LOOK_AHEAD_S:
+            return 0
+        return max(1, min(MOST_AHEAD, math.ceil(ROUND_TRIP_S / max(measured_s, 1e-3))))
 
     # -- pilots -------------------------------------------------------------------------------------------------
 
