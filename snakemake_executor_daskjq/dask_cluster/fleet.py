@@ -68,7 +68,7 @@ class FleetListener(PilotListener, Protocol):
     def pilot_disconnected(self, pilot: str) -> None: ...
 
 
-class _Watch(SchedulerPlugin):  # type: ignore[misc]
+class Watch(SchedulerPlugin):  # type: ignore[misc]
     """Hands the scheduler's word on workers to the listener, without polling."""
 
     def __init__(self, listener: FleetListener) -> None:
@@ -133,7 +133,7 @@ class Fleet:
         self._config = config
         self._folder = folder
         self._listener = listener
-        self._watch = _Watch(listener)
+        self._watch = Watch(listener)
         self._spare = spare
         self._serial = itertools.count(1)
         self._cluster: Any = None

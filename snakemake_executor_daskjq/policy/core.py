@@ -21,7 +21,7 @@ from ..journal import events as journal
 from ..model.outcome import PILOT_ENDS, PILOT_GONE, End, Outcome
 from ..model.usage import Usage
 from . import messages
-from .estimates import UNKNOWN_RUNTIME_S, Estimates
+from .estimates import LOOK_AHEAD_S, UNKNOWN_RUNTIME_S, Estimates
 from .fit import could_hold
 from .idle import Prospects
 from .losses import Losses
@@ -48,15 +48,6 @@ REPLAN_S = 15.0
 
 SOON_S = 60.0
 """An idle pilot is kept for jobs that become ready within this time."""
-
-LOOK_AHEAD_S = 0.25
-"""Jobs that take less than this keep a second one of their kind at the pilot, to start without a round trip."""
-
-ROUND_TRIP_S = 0.05
-"""Jobs that take less than this keep as many as take so long together, for a round trip may."""
-
-MOST_AHEAD = 8
-"""For each job that runs, at most."""
 
 
 @dataclass(slots=True)
@@ -327,24 +318,18 @@ class Core:
         and as all are alike, whichever ends makes room for exactly one.
         """
         requests = [self._jobs[key].request for key in pilot.jobs]
-        if not requests or not all(map(self._ahead_of, {request.rule for request in requests})):
+        most = min((self._estimates.ahead_of(rule) for rule in {request.rule for request in requests}), default=0)
+        if most == 0:
             return
         like, room = requests[0], pilot.room
         if room is None or any(request.shape != like.shape for request in requests):
             return
-        most = min(map(self._ahead_of, {request.rule for request in requests}))
-        while len(pilot.ahead) < most * (len(pilot.jobs) - len(pilot.ahead)) and may_start_ahead(like, room, self._ready, now):
+        most *= len(pilot.jobs) - len(pilot.ahead)
+        while len(pilot.ahead) < most and may_start_ahead(like, room, self._ready, now):
             if room.misfits(like, now, amounts=room.capacity) or (request := self._ready.take_like(like)) is None:
                 return
             pilot.ahead.append(request.key)
             self._start(request, pilot, now)
-
-    def _ahead_of(self, rule: str) -> int:
-        """How many jobs of a rule to send for each that runs."""
-        measured_s = self._estimates.measured_s(rule)
-        if measured_s is None or measured_s >= LOOK_AHEAD_S:
-            return 0
-        return max(1, min(MOST_AHEAD, math.ceil(ROUND_TRIP_S / max(measured_s, 1e-3))))
 
     # -- pilots -------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,15 @@ UNKNOWN_RUNTIME_S = 30.0
 URGENCIES_S = 10.0
 """The ways to the workflow's end are measured again this often."""
 
+LOOK_AHEAD_S = 0.25
+"""Jobs that take less than this keep a second one of their kind at the pilot, to start without a round trip."""
+
+ROUND_TRIP_S = 0.05
+"""Jobs that take less than this keep a few, which take so long together; but none that has ever taken `SURPRISE_S`."""
+
+MOST_AHEAD = 4
+SURPRISE_S = 1.0
+
 MEMORY_MARGIN = 1.25
 """So much more than its largest job so far is set aside for a job of a rule that states no memory."""
 
@@ -30,6 +39,7 @@ class Estimates:
     def __init__(self, history: Mapping[str, Usage]) -> None:
         self._history = history
         self._measured: dict[str, tuple[int, float]] = {}  # rule -> jobs ended, their wall seconds
+        self._longest: dict[str, float] = {}
         self._follows: Mapping[str, frozenset[str]] = {}
         self._to_come: Counter[str] | None = None
         self._urgencies: dict[str, float] = {}
@@ -37,6 +47,7 @@ class Estimates:
 
     def job_ended(self, rule: str, wall_s: float) -> None:
         self.measured(rule, 1, wall_s)
+        self._longest[rule] = max(wall_s, self._longest.get(rule, 0.0))
 
     def measured(self, rule: str, more: int, wall_s: float) -> None:
         """So many `more` jobs of the rule have ended, which took `wall_s` in the mean."""
@@ -57,6 +68,15 @@ class Estimates:
             return runtime_s
         earlier = self._history.get(rule)
         return None if earlier is None else earlier.wall_s
+
+    def ahead_of(self, rule: str) -> int:
+        """How many jobs of the rule may be at a pilot for each that runs there, beside that."""
+        measured_s = self.measured_s(rule)
+        if measured_s is None or measured_s >= LOOK_AHEAD_S:
+            return 0
+        if self._longest.get(rule, 0.0) >= SURPRISE_S or measured_s >= ROUND_TRIP_S:
+            return 1  # one that takes long has the others wait
+        return max(1, min(MOST_AHEAD, math.ceil(ROUND_TRIP_S / max(measured_s, 1e-3))))
 
     def memory_mb(self, rule: str) -> int | None:
         """What to set aside for a job that states no memory: the rule's peak in earlier runs and a margin."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 
 import pytest
 
@@ -182,6 +183,27 @@ def test_so_many_jobs_at_a_time_and_in_a_timespan(workflow: Workflow) -> None:
     assert workflow.run("--jobs", "2", "--max-jobs-per-timespan", "2/2s") == 0
     assert most_at_a_time(workflow) == 2
     assert fewest_seconds_for(2, workflow) > 1.8
+
+
+@feature("--scheduler daskjq")
+def test_so_many_jobs_by_our_own_scheduler(workflow: Workflow) -> None:
+    workflow.write(MANY)
+    assert workflow.run("--jobs", "2", "--scheduler", "daskjq") == 0
+    assert most_at_a_time(workflow) == 2
+
+
+@feature("--jobs unlimited, without a rate")
+def test_snakemakes_default_rate_is_lifted_unless_the_user_gives_it_to_us(workflow: Workflow) -> None:
+    workflow.write(MANY)
+    many = ("--jobs", "unlimited", "--config", "count=130")
+    assert workflow.run(*many) == 0
+    assert "Snakemake's default of 100 jobs a second is lifted" in workflow.output
+    process = workflow.start(*many, "--forceall", "--daskjq-max-jobs-per-timespan", "5/6s")
+    workflow.wait_until(lambda: "Job rate limit reached" in workflow.output)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 1
+    assert "is lifted" not in workflow.output
+    assert len(workflow.journal("job_submitted")) == 5
 
 
 @feature("priority")

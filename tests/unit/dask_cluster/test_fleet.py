@@ -1,99 +1,129 @@
-"""How the end of a job's Dask future is heard of, with a real Dask cluster in this process."""
+"""How the end of a job's Dask task is heard of, with a real Dask cluster in this process."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from typing import Any
 
-from distributed import Client, LocalCluster
+from distributed import Client, Scheduler, Worker, get_worker
 
-from snakemake_executor_daskjq.dask_cluster import fleet
-from snakemake_executor_daskjq.dask_cluster.fleet import outcome_of
+from snakemake_executor_daskjq.dask_cluster import dask_internals
+from snakemake_executor_daskjq.dask_cluster.fleet import Watch
 from snakemake_executor_daskjq.model.outcome import End, Outcome
+from snakemake_executor_daskjq.pilot.dask_internals import tell_at_end
 
 from ...awaiting import until
 
-LOST = Outcome(End.LOST, detail="its pilot disconnected")
+ENDED = Outcome(End.FAILED, exit_status=3, cpu_s=0.5, log_tail="its last words")
 
 
-def succeed() -> Outcome:
-    return Outcome(End.SUCCEEDED)
+class Heard:
+    """A `FleetListener`."""
+
+    def __init__(self) -> None:
+        self.pilots: list[str] = []
+
+    def pilot_connected(self, pilot: str, address: str, host: str) -> None:
+        self.pilots.append(pilot)
+
+    def pilot_granted(self, pilot: str, cores: int) -> None: ...
+
+    def pilot_disconnected(self, pilot: str) -> None:
+        self.pilots.remove(pilot)
+
+
+async def job(key: str) -> None:
+    tell_at_end(get_worker(), key, ENDED.record())
+
+
+async def defect(key: str) -> None:
+    raise RuntimeError(f"no such thing as {key}")
+
+
+async def silent(key: str) -> None: ...
+
+
+async def endless(key: str) -> None:
+    await asyncio.Event().wait()
 
 
 @asynccontextmanager
-async def connected(workers: int = 1, *, processes: bool = False) -> AsyncIterator[Client]:
-    where = {"protocol": "tcp", "host": "127.0.0.1", "dashboard_address": None}
-    async with (
-        LocalCluster(
-            n_workers=workers, processes=processes, threads_per_worker=1, asynchronous=True, **where
-        ) as cluster,
-        Client(cluster, asynchronous=True, set_as_default=False, direct_to_workers=True) as client,
-    ):
-        yield client
+async def connected() -> AsyncIterator[tuple[Watch, Scheduler, Worker, Client]]:
+    where: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False}
+    watch = Watch(Heard())
+    async with Scheduler(protocol="tcp", port=0, dashboard_address=None, **where) as scheduler:
+        scheduler.add_plugin(watch, name="daskjq")
+        inside = await dask_internals.address_inside(scheduler)
+        async with (
+            Worker(scheduler.address, name="main-1", nthreads=4, **where) as worker,
+            Client(inside, asynchronous=True, set_as_default=False) as client,
+        ):
+            yield watch, scheduler, worker, client
 
 
-def test_a_lost_pilot_takes_no_other_jobs_result_with_it() -> None:
-    """Dask asks for results in batches, a few at a time: here all of those are held up, and one batch waits."""
+def outcome(task: Any, then: Any = None) -> Outcome:
+    """What is heard of a task; `then` is done once it is under way."""
 
-    async def scenario() -> tuple[Outcome, Outcome]:
-        gone, never = (asyncio.get_running_loop().create_future() for _ in range(2))
-        async with connected() as client:
-            held = client._gather_semaphore
-            places = held._value
-            for _ in range(places):
-                await held.acquire()
-            of_lost, of_kept = (client.submit(succeed, pure=False, key=key) for key in ("lost", "kept"))
-            (address,) = await client.run(os.getpid)
-            lost = asyncio.create_task(outcome_of(of_lost, address, gone, LOST.detail))
-            await until(lambda: client._gather_keys == {"lost"})
-            kept = asyncio.create_task(outcome_of(of_kept, address, never, ""))
-            await until(lambda: client._gather_keys == {"lost", "kept"})
-            gone.set_result(None)
-            outcome = await lost
-            for _ in range(places):
-                held.release()
-            return outcome, await kept
-
-    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == (LOST, succeed())
-
-
-def test_a_stopped_pilot_holds_up_other_jobs_results_only_until_it_is_given_up() -> None:
-    async def scenario() -> tuple[Outcome, Outcome]:
-        gone, never = (asyncio.get_running_loop().create_future() for _ in range(2))
-        async with connected(2, processes=True) as client:
-            pids = await client.run(os.getpid)
-            futures = {address: client.submit(succeed, pure=False, workers=[address]) for address in pids}
-            await until(lambda: all(future.done() for future in futures.values()))
-            stopped, going = futures
-            os.kill(pids[stopped], signal.SIGSTOP)
-            try:
-                lost = asyncio.create_task(outcome_of(futures[stopped], stopped, gone, LOST.detail))
-                kept = asyncio.create_task(outcome_of(futures[going], going, never, ""))
-                await until(lambda: client.rpc.active or client.rpc._connecting)
-                assert not kept.done()
-                await client.cluster.scheduler.remove_worker(stopped, stimulus_id="gave no sign of life")
-                gone.set_result(None)
-                return await lost, await kept
-            finally:
-                with suppress(ProcessLookupError):  # its nanny may have ended it
-                    os.kill(pids[stopped], signal.SIGCONT)
-
-    assert asyncio.run(asyncio.wait_for(scenario(), 20)) == (LOST, succeed())
-
-
-def test_a_job_that_was_under_way_is_lost_with_its_pilot_and_waited_for_no_more() -> None:
     async def scenario() -> Outcome:
-        gone = asyncio.get_running_loop().create_future()
-        async with connected() as client:
-            (address,) = await client.run(os.getpid)
-            future = client.submit(succeed, resources={"none": 1})
-            lost = asyncio.create_task(outcome_of(future, address, gone, LOST.detail))
-            await until(lambda: fleet._results)
-            gone.set_result(None)
-            await until(lambda: not fleet._results)
-            return await lost
+        async with connected() as (watch, scheduler, worker, client):
+            told = watch.expect("a#1", worker.address)
+            assert told is not None
+            future = client.submit(task, "a#1", key="a#1", pure=False)
+            if then is not None:
+                await until(lambda: any(state.state == "processing" for state in scheduler.tasks.values()))
+                await then(scheduler, worker, future)
+            heard = await told
+            future.release()
+            await until(lambda: not scheduler.tasks)
+            assert not watch._outcomes
+            assert not any(watch._under_way.values())
+            return heard
 
-    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == LOST
+    return asyncio.run(asyncio.wait_for(scenario(), 60))
+
+
+def test_an_outcome_comes_with_the_end_of_its_task() -> None:
+    assert outcome(job) == ENDED
+
+
+def test_a_task_that_raises_is_a_lost_job_with_the_reason() -> None:
+    assert outcome(defect) == Outcome(End.LOST, detail="RuntimeError('no such thing as a#1')")
+
+
+def test_a_task_that_tells_nothing_is_a_lost_job() -> None:
+    assert outcome(silent) == Outcome(End.LOST, detail="its task has ended without an outcome")
+
+
+def test_a_cancelled_task_is_a_lost_job() -> None:
+    async def cancel(scheduler: Scheduler, worker: Worker, future: Any) -> None:
+        await future.cancel()
+
+    assert outcome(endless, cancel) == Outcome(End.LOST, detail="its Dask future was cancelled")
+
+
+def test_a_job_under_way_is_lost_with_its_pilot() -> None:
+    async def lose(scheduler: Scheduler, worker: Worker, future: Any) -> None:
+        await scheduler.remove_worker(worker.address, stimulus_id="gave no sign of life")
+
+    assert outcome(endless, lose) == Outcome(End.LOST, detail="its pilot disconnected")
+
+
+def test_nothing_is_expected_of_a_pilot_that_is_gone() -> None:
+    async def scenario() -> object:
+        async with connected() as (watch, scheduler, worker, _):
+            await scheduler.remove_worker(worker.address, stimulus_id="gave no sign of life")
+            return watch.expect("a#1", worker.address)
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 60)) is None
+
+
+def test_messages_to_pilots_and_clients_go_together() -> None:
+    async def scenario() -> tuple[float, float]:
+        async with connected() as (_, scheduler, worker, _):
+            dask_internals.batch_messages(scheduler, worker.address)
+            (client,) = scheduler.client_comms.values()
+            return scheduler.stream_comms[worker.address].interval, client.interval
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == (0.01, 0.1)

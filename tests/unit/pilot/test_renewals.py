@@ -179,23 +179,28 @@ def test_the_state_of_jobs_hangs_on_the_worker_that_runs_them() -> None:
             ):
                 one.jobs.lease = Lease(1.0, renewed_at=0.0)  # over
                 futures = {
-                    worker.name: client.submit(run_job, "[]", workers=[worker.address], pure=False)
+                    worker.name: client.submit(
+                        run_job,
+                        "[]",
+                        f"key of {worker.name}",
+                        key=f"key of {worker.name}",
+                        workers=[worker.address],
+                        pure=False,
+                    )
                     for worker in (one, two)
                 }
-                details = {name: await _detail(future) for name, future in futures.items()}
+                await client.gather(list(futures.values()))
+                tasks = cluster.scheduler.tasks
+                details = {
+                    name: dask_internals.outcome_in(tasks[future.key].metadata).detail
+                    for name, future in futures.items()
+                }
                 assert details["one"] == "its pilot was out of touch"
                 assert "'list' object" in details["two"]  # it went as far as the job, which is none
                 await client.run(stop_jobs, 0.0, workers=[one.address])
                 return {worker.name: worker.jobs.launchers.stopped for worker in (one, two)}
 
     assert asyncio.run(asyncio.wait_for(body(), 60)) == {"one": True, "two": False}
-
-
-async def _detail(future: asyncio.Future[object]) -> str:
-    try:
-        return str(getattr(await future, "detail", ""))
-    except AttributeError as error:
-        return str(error)
 
 
 def test_what_a_worker_lacks_is_told() -> None:

@@ -17,6 +17,17 @@ def test_this_run_goes_before_what_is_stated_and_that_before_earlier_runs() -> N
     assert estimates.expected_s("align", 600) == 30.0
 
 
+def test_short_jobs_wait_at_the_pilot_for_as_long_as_a_round_trip_takes() -> None:
+    estimates = Estimates({})
+    assert estimates.ahead_of("a") == 0  # nothing is known of it
+    for rule, wall_s in (("a", 0.005), ("b", 0.02), ("c", 0.2), ("d", 0.3)):
+        estimates.job_ended(rule, wall_s)
+    assert [estimates.ahead_of(rule) for rule in "abcd"] == [4, 3, 1, 0]
+    for wall_s in (*[0.005] * 99, 2.0):  # in the mean still short, but others would wait for such a one
+        estimates.job_ended("a", wall_s)
+    assert estimates.ahead_of("a") == 1
+
+
 def test_memory_of_earlier_runs_with_a_margin() -> None:
     assert Estimates(EARLIER).memory_mb("align") == 5000
     assert Estimates(EARLIER).memory_mb("other") is None

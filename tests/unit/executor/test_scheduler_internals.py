@@ -1,0 +1,111 @@
+"""What is changed of Snakemake's rounds, on its own classes where they can be had without a workflow."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from snakemake.scheduling.job_scheduler import JobRateLimiter, JobScheduler
+from snakemake.settings.types import MaxJobsPerTimespan
+
+from snakemake_executor_daskjq.executor.scheduler_internals import Rounds
+
+WORKFLOW = object()
+NEVER: Callable[..., Any] = lambda *_: pytest.fail("asked for what needs no choice")  # noqa: E731
+
+
+@pytest.fixture(autouse=True)
+def selector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Snakemake's way to its selector, without the sizes of files; it is as it was after the first selection."""
+
+    def job_selector(scheduler: Any, jobs: Any) -> Any:
+        return scheduler._job_selector(jobs, [], scheduler.resources, {})
+
+    monkeypatch.setattr(JobScheduler, "job_selector", job_selector)
+    yield job_selector
+    assert JobScheduler.job_selector is job_selector
+
+
+def scheduler(rate: str | None, select: Callable[..., Any] = NEVER, **resources: int) -> Any:
+    limiter = rate and JobRateLimiter(MaxJobsPerTimespan.parse_choice(rate))
+    return SimpleNamespace(
+        workflow=WORKFLOW,
+        job_rate_limiter=limiter,
+        resources={"_cores": sys.maxsize, "_job_count": 100, **resources},
+        _job_selector=select,
+        _open_jobs=threading.Semaphore(0),
+    )
+
+
+def jobs(count: int) -> list[Any]:
+    return [SimpleNamespace(scheduler_resources={"_cores": 1, "_job_count": 1, "licenses": 1}) for _ in range(count)]
+
+
+def selected(scheduler: Any, count: int, limit: str | None = None) -> tuple[int, list[str], Rounds]:
+    told: list[str] = []
+    rounds = Rounds(WORKFLOW, limit, told.append)
+    return len(JobScheduler.job_selector(scheduler, jobs(count))), told, rounds
+
+
+def test_the_default_rate_is_lifted_and_told_where_it_held_jobs_back() -> None:
+    default = scheduler("100/1s")
+    count, told, _ = selected(default, 5000)
+    assert (count, default.job_rate_limiter) == (5000, None)
+    assert len(told) == 1
+    assert "--daskjq-max-jobs-per-timespan" in told[0]
+    assert selected(scheduler("100/1s"), 100)[:2] == (100, [])
+
+
+def test_a_rate_that_the_user_gives_stays() -> None:
+    theirs = scheduler("50/1m")
+    limiter = theirs.job_rate_limiter
+    assert selected(theirs, 20)[:2] == (20, [])
+    assert theirs.job_rate_limiter is limiter
+
+
+def test_our_option_goes_before_both() -> None:
+    one = scheduler("100/1s")
+    selected(one, 20, "300/1m")
+    assert (one.job_rate_limiter.max_jobs, one.job_rate_limiter.timespan) == (300, 60)
+
+
+def test_what_does_not_fit_together_is_chosen_by_snakemakes_own_scheduler() -> None:
+    def first_three(jobs: list[Any], *_: object) -> list[Any]:
+        return jobs[:3]
+
+    assert selected(scheduler(None, first_three, licenses=3), 4)[0] == 3
+    assert selected(scheduler(None, NEVER, licenses=4), 4)[0] == 4
+
+
+def test_another_workflows_scheduler_is_left_alone(selector: Any) -> None:
+    other = scheduler("100/1s", lambda jobs, *_: jobs)
+    other.workflow = object()
+    Rounds(WORKFLOW, None, NEVER)
+    assert len(JobScheduler.job_selector(other, jobs(500))) == 500
+    assert other.job_rate_limiter is not None
+    JobScheduler.job_selector(scheduler(None), jobs(1))  # ours, at last
+
+
+def test_a_snakemake_of_another_kind_goes_its_own_way() -> None:
+    other = scheduler("100/1s", lambda jobs, *_: jobs)
+    del other.job_rate_limiter
+    count, _, rounds = selected(other, 500)
+    assert count == 500
+    rounds.merge()
+    assert not other._open_jobs.acquire(blocking=False)
+
+
+def test_one_round_serves_all_ends_that_were_told() -> None:
+    one = scheduler(None)
+    rounds = selected(one, 1)[2]
+    for _ in range(5):
+        one._open_jobs.release()
+    rounds.merge()
+    assert one._open_jobs.acquire(blocking=False)
+    assert not one._open_jobs.acquire(blocking=False)
+    rounds.merge()  # a round began before the last end was told: there has to be another
+    assert one._open_jobs.acquire(blocking=False)
