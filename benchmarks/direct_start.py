@@ -1,14 +1,14 @@
-"""What direct starts cost, where users have Snakemake: numpy and pandas installed, a sample sheet read by pandas.
+"""What a `script:` job costs that is started directly, where users have Snakemake: numpy and pandas, a sample sheet.
 
     python benchmarks/direct_start.py [--quick]
 
-Peers, in the same run: Snakemake's own local executor, and the interpreter itself for a `script:` job.
+The peer, in the same run: the interpreter itself, with the file that Snakemake makes of the script. For plain shell
+jobs see `short_jobs.py`.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import importlib.metadata
 import json
 import os
@@ -18,14 +18,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
-SHELL = """
+SCRIPT = """
 import pandas as pd
 SAMPLES = pd.read_csv("samples.tsv", sep="\\t").set_index("sample", drop=False)
 rule all:
@@ -33,91 +30,37 @@ rule all:
 rule a:
     output: "out/{sample}"
     params: unit=lambda wildcards: SAMPLES.loc[wildcards.sample, "unit"]
-    shell: "echo {params.unit} > {output}"
+    script: "script.py"
 """
-SCRIPT = SHELL.replace('shell: "echo {params.unit} > {output}"', 'script: "script.py"')
 SCRIPT_FILE = "open(snakemake.output[0], 'w').write(snakemake.params.unit)\n"
-UNLIMITED = ("--jobs", "unlimited", "--max-jobs-per-timespan", "1000000/1s")
-PARTS = {"daskjq.controller": "controller", "daskjq.pilot.process": "pilot", "daskjq.launcher.launcher": "launcher"}
 
 
 @contextmanager
-def workflow(snakefile: str) -> Iterator[Path]:
+def workflow() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "Snakefile").write_text(snakefile)
+        (folder / "Snakefile").write_text(SCRIPT)
         (folder / "script.py").write_text(SCRIPT_FILE)
         rows = "".join(f"s{i}\tu{i % 7}\n" for i in range(1000))
         (folder / "samples.tsv").write_text(f"sample\tunit\n{rows}")
         yield folder
 
 
-def run(folder: Path, count: int, *options: str) -> tuple[float, dict[str, float]]:
-    """Wall seconds, and CPU seconds by part (`PARTS`); jobs are reaped by the launcher."""
+def run(folder: Path, count: int, *options: str) -> None:
     for name in ("out", ".snakemake"):
         shutil.rmtree(folder / name, ignore_errors=True)
     command = [sys.executable, "-m", "snakemake", "--quiet", "all", *options, "--config", f"count={count}"]
-    start = time.monotonic()
-    process = psutil.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    seen: dict[psutil.Process, dict[str, float]] = {}
-    while process.poll() is None:
-        with contextlib.suppress(psutil.Error):
-            for one in (process, *process.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    seen[one] = used(one, is_main=one.pid == process.pid)
-        time.sleep(0.05)
-    wall_s = time.monotonic() - start
-    if process.returncode != 0:
-        raise SystemExit(f"{command} failed")
-    parts: dict[str, float] = {}
-    for one in seen.values():
-        for part, cpu_s in one.items():
-            parts[part] = parts.get(part, 0.0) + cpu_s
-    return wall_s, parts
-
-
-def used(process: psutil.Process, *, is_main: bool) -> dict[str, float]:
-    times = process.cpu_times()
-    own = times.user + times.system
-    if is_main:
-        return {"main process": own}
-    command = " ".join(process.cmdline())
-    part = next((part for module, part in PARTS.items() if module in command), "")
-    if part == "launcher":
-        return {part: own, "jobs": times.children_user + times.children_system}
-    return {part: own} if part else {}
-
-
-def per_job_ms(folder: Path, count: int, few: int) -> dict[str, float]:
-    """CPU of a job by part, without what a run costs in any case: the difference to a run of few jobs."""
-    _, start = run(folder, few, "--executor", "daskjq", *UNLIMITED)
-    _, all_ = run(folder, count, "--executor", "daskjq", *UNLIMITED)
-    return {part: 1000 * (cpu_s - start.get(part, 0.0)) / (count - few) for part, cpu_s in all_.items()}
+    subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
 
 
 def report(what: str, value: float, unit: str, wanted: str, *, ok: bool) -> None:
     print(f"{what:<72} {value:8.2f} {unit:<6} {wanted:<14} {'yes' if ok else 'NO'}", flush=True)
 
 
-def shell_jobs(count: int) -> None:
-    with workflow(SHELL) as folder:
-        parts = per_job_ms(folder, count, count // 10)
-        for part, cpu_ms in parts.items():
-            print(f"  CPU of a plain shell job, {part}: {cpu_ms:.2f} ms")
-        job_ms = parts["jobs"] + parts["launcher"]
-        report("CPU of a plain shell job, launcher included", job_ms, "ms", "at most 8", ok=job_ms <= 8)
-        job_ms += parts["pilot"]
-        report("the same with the pilot's Dask worker", job_ms, "ms", "at most 8", ok=job_ms <= 8)
-        ours, _ = run(folder, count, "--executor", "daskjq", *UNLIMITED)
-        local, _ = run(folder, count, "--cores", "2")
-        print(f"  wall time of {count} shell jobs: {ours:.1f} s, under the local executor {local:.1f} s")
-        report(f"wall time of {count} shell jobs / local -c2", ours / local, "", "at most 0.6", ok=ours / local <= 0.6)
-
-
 def script_jobs(count: int) -> None:
     """A script job's CPU against that of the interpreter, which runs the file that Snakemake makes of the script."""
-    with workflow(SCRIPT) as folder:
-        run(folder, count, "--executor", "daskjq", *UNLIMITED)
+    with workflow() as folder:
+        run(folder, count, "--executor", "daskjq", "--jobs", "unlimited")
         (journal,) = folder.glob(".snakemake/daskjq/runs/*/journal.jsonl")
         ended = [json.loads(line) for line in journal.read_text().splitlines() if '"job_ended"' in line]
         job_s = statistics.median(event["cpu_s"] for event in ended)
@@ -142,7 +85,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     count = 100 if parser.parse_args(arguments).quick else 1000
     versions = {name: importlib.metadata.version(name) for name in ("snakemake", "distributed", "numpy", "pandas")}
     print(f"{os.cpu_count()} CPUs; {', '.join(f'{name} {version}' for name, version in versions.items())}")
-    shell_jobs(count)
     script_jobs(max(10, count // 20))
 
 

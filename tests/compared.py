@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .levels import LEVELS
-from .workflow import Workflow
+from .workflow import KEEP_LOGS, Workflow
 
 LOCAL, DEFAULT = "local", "default"
 COLDER = LEVELS[:-1]
@@ -47,7 +47,7 @@ def run(
 
     Files `options` and `environment` there are further options and variables; `{folder}` is the copy.
     """
-    workflow = Workflow(folder / level / "work")
+    workflow = Workflow(folder / level / "work", KEEP_LOGS)
     shutil.copytree(source, workflow.folder, symlinks=True)
     if prepare is not None:
         prepare(workflow.folder)

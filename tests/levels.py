@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import snakemake.resources
 
-from .workflow import Workflow
+from .workflow import KEEP_LOGS, Workflow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ PASSING_KEYS = {"starttime", "endtime", "job_hash"}
 
 def at_level(level: str, folder: Path) -> Workflow:
     """A workflow in a folder of its own, whose jobs start at this level."""
-    workflow = Workflow(folder / level / "work", env={"SNAKEMAKE_DASKJQ_WARM_START": level})
+    workflow = Workflow(folder / level / "work", KEEP_LOGS, env={"SNAKEMAKE_DASKJQ_WARM_START": level})
     workflow.folder.mkdir(parents=True)
     return workflow
 

@@ -22,6 +22,8 @@ from .processes import kill, started_with
 
 MARK = "DASKJQ_TEST_RUN"
 
+KEEP_LOGS = "--daskjq-keep-successful-logs"
+
 CONTROLLER = "snakemake_executor_daskjq.controller"
 PILOT = "snakemake_executor_daskjq.pilot.process"
 HOST, WARM_HOST = "snakemake_executor_daskjq.launcher.launcher", "snakemake_executor_daskjq.launcher.fork_server"

@@ -20,6 +20,11 @@ _DIRECTIVES = {
 }
 """Settings that are options of sbatch, and so directives of pilots."""
 
+_RENAMED = {
+    "slurm-logdir": "daskjq-log-folder",
+    "slurm-keep-successful-logs": "daskjq-keep-successful-logs",
+}
+
 _LOGS = "'daskjq-log-folder' is kept, with a folder for each run; remove old ones at any time"
 _REPORT = "'daskjq report' has what each rule used, after each run"
 _FEW = "pilots are few: nothing is submitted for a single job"
@@ -29,7 +34,6 @@ _REASONS = {
     "slurm-disable-memory-fudge": _FEW,
     "slurm-pass-command-as-script": _FEW,
     "slurm-jobname-prefix": "batch jobs are pilots, named daskjq",
-    "slurm-keep-successful-logs": _LOGS,
     "slurm-delete-logfiles-older-than": _LOGS,
     "slurm-init-seconds-before-status-checks": "the end of a job is told, not asked for",
     "slurm-status-command": "the end of a job is told, not asked for",
@@ -90,8 +94,8 @@ def _replaced(key: str, line: str, settings: dict[str, object]) -> tuple[list[st
             return [line], False
         system = [] if "daskjq-system" in settings or "daskjq-pools" in settings else ["daskjq-system: slurm"]
         return ["executor: daskjq  # was slurm", *system], False
-    if key == "slurm-logdir":
-        return [f"{line.replace('slurm-logdir', 'daskjq-log-folder', 1)}  # was slurm-logdir"], False
+    if new := _RENAMED.get(key):
+        return [f"{line.replace(key, new, 1)}  # was {key}"], False
     if key in _DIRECTIVES:
         return [f"# {line}  # now in daskjq-directives"], True
     reason = _REASONS.get(key)

@@ -132,6 +132,11 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         "Default: .snakemake/daskjq in the working directory.",
         metavar="DIR",
     )
+    keep_successful_logs: bool = _option(
+        "Keep the logs of jobs that succeed, too. Without it there are those of jobs that run or have failed, so that "
+        "many short jobs don't fill a file system with files.",
+        default=False,
+    )
     scratch_folder: Optional[Path] = _option(
         "Folder on the pilot's host for Dask's own temporary files. Default: the host's temporary directory.",
         metavar="DIR",
@@ -166,6 +171,7 @@ class Config:
     warm_up_s: float = WARM_UP_S
     scheduler: str | None = None
     max_jobs_per_timespan: str | None = None
+    keep_successful_logs: bool = False
 
     @property
     def local(self) -> bool:
@@ -206,6 +212,7 @@ def configure(settings: ExecutorSettings) -> Config:
         lease_s=_at_least(SHORTEST_LEASE_S, "lease", settings.lease or "60s"),
         warm_up_s=_at_least(SHORTEST_WARM_UP_S, "warm_up_timeout", settings.warm_up_timeout or "5m"),
         scheduler=settings.scheduler,
+        keep_successful_logs=settings.keep_successful_logs,
         max_jobs_per_timespan=_rate("max_jobs_per_timespan", settings.max_jobs_per_timespan),
     )
 

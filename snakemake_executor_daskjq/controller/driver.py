@@ -19,7 +19,7 @@ from ..policy import messages, planner
 from ..policy.core import Core
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
 
     from ..errors import DaskjqError
     from ..journal.history import History
@@ -112,9 +112,9 @@ class Driver(Generic[Fleet]):
         if self._timer is not None:
             self._timer.cancel()
         # What has come in this turn of the loop still counts: a job that has ended is reported as that.
-        for instruction in self.core.handle(*self._take_events(), messages.RunEnds(), now=time.time()):
-            if isinstance(instruction, messages.Record | messages.ReportEnd | messages.Learn | messages.Tell):
-                self._carry_out(instruction)
+        last = self.core.handle(*self._take_events(), messages.RunEnds(), now=time.time())
+        kinds = messages.Record | messages.ReportEnd | messages.Learn | messages.Tell
+        self._carry_out_all([instruction for instruction in last if isinstance(instruction, kinds)])
         try:
             self._history.save()
         except OSError as error:
@@ -158,13 +158,17 @@ class Driver(Generic[Fleet]):
 
     def _turn(self) -> None:
         if not self._closing:
-            for instruction in self.core.handle(*self._take_events(), now=time.time()):
+            self._carry_out_all(self.core.handle(*self._take_events(), now=time.time()))
+
+    def _carry_out_all(self, instructions: Sequence[Instruction]) -> None:
+        """What is recorded is recorded at once, before the rest happens."""
+        self._journal.write(*(one.event for one in instructions if isinstance(one, messages.Record)))
+        for instruction in instructions:
+            if not isinstance(instruction, messages.Record):
                 self._carry_out(instruction)
 
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
-            case messages.Record(event):
-                self._journal.write(event)
             case messages.StartJob(request, pilot):
                 self._spawn(self._run(request, pilot))
             case messages.ReportEnd(request, outcome, pilot):

@@ -75,8 +75,9 @@ class Run:
 
     def reported(self, reports: Iterable[tuple[str, bool]]) -> None:
         """Note that Snakemake has heard of ends of jobs."""
-        for key, success in reports:
-            self._journal.write(events.JobReported(key=key, success=success))
+        reports = list(reports)
+        self._journal.write(*(events.JobReported(key=key, success=success) for key, success in reports))
+        for _, success in reports:
             self._driver.core.summary.job_ended(success=success)
 
     async def stop(self, *, cancel: bool) -> Stopped:

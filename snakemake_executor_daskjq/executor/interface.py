@@ -71,7 +71,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             check_given_once(sys.argv)
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
-        self._reporting = Reporting(self)
+        self._reporting = Reporting(self, keep_logs=self._config.keep_successful_logs)
         self._check_options()
         self._rounds = Rounds(self.workflow, self._config.max_jobs_per_timespan, self._reporting.tell)
         self._folder = RunFolder(self._config.log_folder, cwd=self._cwd)
@@ -131,6 +131,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def shutdown(self) -> None:
         """The workflow is over. After an error of the executor itself, jobs may still run: they are ended."""
         self._stop(cancel=bool(self._reporting.submitted))
+
+    def handle_job_success(self, job: JobExecutorInterface) -> None:
+        self._reporting.accepted(job)
 
     def get_exec_mode(self) -> ExecMode:
         return ExecMode.REMOTE

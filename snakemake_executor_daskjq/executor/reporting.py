@@ -6,7 +6,9 @@ controller must not. All that it says comes through here, in its order.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import queue
 import threading
 from dataclasses import dataclass
@@ -69,12 +71,15 @@ _Item: TypeAlias = "list[Ended] | _Unprepared | _Line | _GivenUp"
 class Reporting:
     """Tells Snakemake what the controller says (a `controller.Hears`).
 
-    `submitted` has the jobs that Snakemake has not heard of yet, by their keys.
+    `submitted` has the jobs that Snakemake has not heard of yet, by their keys. Without `keep_logs`, those of jobs that
+    Snakemake takes for successful are removed.
     """
 
-    def __init__(self, executor: RealExecutor) -> None:
+    def __init__(self, executor: RealExecutor, *, keep_logs: bool) -> None:
         self.submitted: dict[str, Submitted] = {}
         self._executor = executor
+        self._keep_logs = keep_logs
+        self._logs: dict[Any, str] = {}  # of jobs that have succeeded as far as we know
         self._logger = executor.logger
         self._controller: Controller | None = None
         self._direct: DirectStarts | None = None
@@ -106,6 +111,12 @@ class Reporting:
     def unprepared(self, info: SubmittedJobInfo, rule: str, key: str, why: str) -> None:
         """A job fails before it is submitted."""
         self._queue.put(_Unprepared(info, rule, key, why))
+
+    def accepted(self, job: Any) -> None:
+        """Snakemake has found all outputs of a successful job: nobody will look for its log."""
+        if (log_path := self._logs.pop(job, "")) and not self._keep_logs:
+            with contextlib.suppress(OSError):
+                os.unlink(log_path)
 
     # -- what the controller says ----------------------------------------------------------------------------------
 
@@ -182,6 +193,8 @@ class Reporting:
         if unwritten:
             self._report_error(job.info, job.rule, printable(unwritten))
         elif succeeded:
+            if not outcome.warning:
+                self._logs[job.info.job] = job.log_path
             self._executor.report_job_success(job.info)
         else:
             self._report_failure(job, outcome, ended.pilot)

@@ -1,6 +1,7 @@
 """The run's folder and its journal: every decision and outcome, one JSON line each.
 
-The controller writes the journal. Each line goes out in one `write`: whatever dies, all lines but the last are whole.
+The controller writes the journal. What happens at a time goes out in one `write`: whatever dies, all lines but the last
+are whole.
 A journal that can't be written never stops a run: the user is told once.
 """
 
@@ -69,6 +70,9 @@ class RunFolder:
         return folder / f"{file_name(key)}.log"
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), default=str).encode
+
+
 class Journal:
     """Appends events to `journal.jsonl`."""
 
@@ -80,9 +84,12 @@ class Journal:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel takes it back, however the run ends
         self._is_torn = False
 
-    def write(self, event: Event) -> None:
-        line = json.dumps(event.record(time.time()), separators=(",", ":"), default=str) + "\n"
-        data = (b"\n" if self._is_torn else b"") + line.encode()  # what was cut off spoils no other line
+    def write(self, *events: Event) -> None:
+        if not events:
+            return
+        now = time.time()
+        lines = [_encode(event.record(now)) + "\n" for event in events]
+        data = (b"\n" if self._is_torn else b"") + "".join(lines).encode()  # what was cut off spoils no other line
         try:
             if os.write(self._fd, data) < len(data):
                 self._is_torn = True

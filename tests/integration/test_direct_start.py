@@ -272,9 +272,36 @@ def test_names_of_files_are_read_by_no_shell_of_ours(workflow: Workflow) -> None
 
 def test_the_folder_of_the_run_holds_no_file_of_a_direct_start_but_its_log(workflow: Workflow) -> None:
     workflow.write("rule a:\n    output: 'a'\n    script: 'script.sh'\n").write("touch a", "script.sh")
-    assert workflow.run("a", "--jobs", "1") == 0, workflow.output[-3000:]
+    assert workflow.run("a", "--jobs", "1", "--daskjq-keep-successful-logs") == 0, workflow.output[-3000:]
     (run,) = workflow.run_folders
     assert [path.name for path in Path(run, "logs").rglob("*") if path.is_file()] == ["a-0-1.log"]
+
+
+def test_logs_of_jobs_that_succeed_are_removed_and_those_of_failed_ones_stay(any_warmth: Workflow) -> None:
+    """Also those of one that lacks its output, as only Snakemake finds, and of the first of two tries."""
+    any_warmth.write("""
+        rule all:
+            input: "good", "bad", "again", "without"
+        rule good:
+            output: "good"
+            shell: "echo good; touch {output}"
+        rule bad:
+            output: "bad"
+            shell: "echo bad; exit 1"
+        rule again:
+            output: "again"
+            retries: 1
+            resources: runtime=lambda wildcards, attempt: attempt
+            shell: "echo again; [ {resources.runtime} = 2 ] && touch {output}"
+        rule without:
+            output: "without"
+            shell: "echo without"
+    """)
+    assert any_warmth.run("--jobs", "1", "--keep-going", "--latency-wait", "1") == 1
+    (run,) = any_warmth.run_folders
+    logs = {path.parent.name: path.read_text() for path in Path(run, "logs").rglob("*.log")}
+    assert sorted(logs) == ["again", "bad", "without"]
+    assert all(rule in text for rule, text in logs.items()), logs
 
 
 def test_old_outputs_stay_until_their_job_starts(workflow: Workflow) -> None:

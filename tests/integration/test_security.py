@@ -176,7 +176,7 @@ def test_names_of_groups_stay_in_the_run_folder(workflow: Workflow) -> None:
             group: "../../../../escaped $(touch pwned)"
             shell: "touch {output}"
     """)
-    assert workflow.run("--jobs", "1") == 0, workflow.output
+    assert workflow.run("--jobs", "1", "--daskjq-keep-successful-logs") == 0, workflow.output
     assert len(list((workflow.run_folders[-1] / "logs").rglob("*.log"))) == 1
     assert not (workflow.folder / "pwned").exists()
     assert not (workflow.folder / ".snakemake" / "daskjq" / "escaped $(touch pwned)").exists()

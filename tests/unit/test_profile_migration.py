@@ -21,6 +21,7 @@ slurm-jobname-prefix: |
     a
     b
 slurm-logdir: logs
+slurm-keep-successful-logs: true
 slurm-novel: 1
 default-resources:
     slurm_partition: main   # stays: the executor reads it
@@ -35,6 +36,7 @@ def test_settings_become_daskjqs_own_or_comments() -> None:
         "executor": "daskjq",
         "daskjq-system": "slurm",
         "daskjq-log-folder": "logs",
+        "daskjq-keep-successful-logs": True,
         "default-resources": {"slurm_partition": "main", "runtime": 5},
         "set-threads": {"a": 2},
         "daskjq-directives": "--exclude=n1,n2",
