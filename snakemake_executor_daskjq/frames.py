@@ -17,6 +17,9 @@ MAX_BYTES = 64 * 2**20
 """More than any command line and environment can hold; a longer frame is a broken stream."""
 
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class FrameError(Exception):
     """The bytes are not a frame; the stream can't be used any more."""
 
@@ -27,7 +30,7 @@ def encode(frame: Frame) -> bytes:
     >>> encode({"op": "ready"})
     b'\\x00\\x00\\x00\\x0e{"op":"ready"}'
     """
-    body = json.dumps(frame, separators=(",", ":")).encode("utf-8", "surrogatepass")
+    body = _encode(frame).encode("utf-8", "surrogatepass")
     if len(body) > MAX_BYTES:
         raise FrameError(f"a frame of {len(body)} bytes is longer than {MAX_BYTES}")
     return HEADER.pack(len(body)) + body

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 DEFAULT_RATE = 100, 1
 """Jobs and seconds: Snakemake's `--max-jobs-per-timespan` where the user gives none. The same given can't be told."""
@@ -56,15 +56,15 @@ class Rounds:
                 self._change(scheduler, len(jobs))
             except (ImportError, AttributeError, TypeError, KeyError):
                 self._open_jobs = None
-            return select(scheduler, jobs)
+            return scheduler.job_selector(jobs)
 
         JobScheduler.job_selector = first
 
     def _change(self, scheduler: Any, ready: int) -> None:
-        limiter, selector, resources = scheduler.job_rate_limiter, scheduler._job_selector, scheduler.resources
+        limiter, resources = scheduler.job_rate_limiter, scheduler.resources
+        scheduler.job_selector = _all_or(scheduler.job_selector, scheduler)
         if isinstance(scheduler._open_jobs, threading.Semaphore):
             self._open_jobs = scheduler._open_jobs
-        scheduler._job_selector = _all_or(selector)
         if self._limit is not None:
             from snakemake.scheduling.job_scheduler import JobRateLimiter
             from snakemake.settings.types import MaxJobsPerTimespan
@@ -80,18 +80,27 @@ class Rounds:
                 )
 
 
-def _all_or(select: Callable[..., Any]) -> Callable[..., Any]:
-    """A selector that takes all jobs where they fit together, as `select` would after a while."""
+def _all_or(select: Callable[..., Any], scheduler: Any) -> Callable[..., Any]:
+    """A selector that takes all jobs where they fit together, as `select` would after a while.
 
-    def selected(jobs: Collection[Any], remaining: Any, available: Mapping[str, Any], input_sizes: Any) -> Any:
-        if fit_together([job.scheduler_resources for job in jobs], available):
-            return list(jobs)
-        return select(jobs, remaining, available, input_sizes)
+    Nobody has to know then how large their inputs are, and which jobs are still to come.
+    """
+    validate, lock, take = scheduler.validate_job, scheduler._lock, scheduler.update_available_resources
+
+    def selected(jobs: Collection[Any]) -> Any:
+        wanted = [job.scheduler_resources for job in jobs]
+        if scheduler.job_rate_limiter is not None or not fit_together(wanted, scheduler.resources):
+            return select(jobs)
+        for job in jobs:
+            validate(job)
+        with lock:
+            take(jobs)
+        return list(jobs)
 
     return selected
 
 
-def fit_together(wanted: Iterable[Mapping[str, Any]], available: Mapping[str, Any]) -> bool:
+def fit_together(wanted: Sequence[Mapping[str, Any]], available: Mapping[str, Any]) -> bool:
     """Whether what is available is enough for all; without a limit, it is `sys.maxsize`.
 
     >>> fit_together([{"_cores": 1, "licenses": 1}, {"_cores": 1}], {"_cores": 2, "licenses": 1})
@@ -99,6 +108,5 @@ def fit_together(wanted: Iterable[Mapping[str, Any]], available: Mapping[str, An
     >>> fit_together([{"_cores": 1, "licenses": 1}] * 2, {"_cores": sys.maxsize, "licenses": 1})
     False
     """
-    wanted = list(wanted)
     limits = {name: limit for name, limit in available.items() if limit != sys.maxsize}
     return all(sum(amounts.get(name, 0) for amounts in wanted) <= limit for name, limit in limits.items())

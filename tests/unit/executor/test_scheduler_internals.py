@@ -23,7 +23,9 @@ def selector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Snakemake's way to its selector, without the sizes of files; it is as it was after the first selection."""
 
     def job_selector(scheduler: Any, jobs: Any) -> Any:
-        return scheduler._job_selector(jobs, [], scheduler.resources, {})
+        chosen = scheduler.select(jobs)
+        scheduler.update_available_resources(chosen)
+        return chosen
 
     monkeypatch.setattr(JobScheduler, "job_selector", job_selector)
     yield job_selector
@@ -32,13 +34,23 @@ def selector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def scheduler(rate: str | None, select: Callable[..., Any] = NEVER, **resources: int) -> Any:
     limiter = rate and JobRateLimiter(MaxJobsPerTimespan.parse_choice(rate))
-    return SimpleNamespace(
+    one = SimpleNamespace(
         workflow=WORKFLOW,
         job_rate_limiter=limiter,
-        resources={"_cores": sys.maxsize, "_job_count": 100, **resources},
-        _job_selector=select,
+        resources={"_cores": sys.maxsize, "_job_count": 100 if rate else sys.maxsize, **resources},
+        select=select,
+        valid=[],
         _open_jobs=threading.Semaphore(0),
+        _lock=threading.Lock(),
     )
+
+    def take(jobs: Any) -> None:
+        for name in resources:
+            one.resources[name] -= sum(job.scheduler_resources[name] for job in jobs)
+
+    one.validate_job, one.update_available_resources = one.valid.append, take
+    one.job_selector = lambda jobs: JobScheduler.job_selector(one, jobs)
+    return one
 
 
 def jobs(count: int) -> list[Any]:
@@ -61,28 +73,28 @@ def test_the_default_rate_is_lifted_and_told_where_it_held_jobs_back() -> None:
 
 
 def test_a_rate_that_the_user_gives_stays() -> None:
-    theirs = scheduler("50/1m")
+    theirs = scheduler("50/1m", lambda jobs: jobs)
     limiter = theirs.job_rate_limiter
     assert selected(theirs, 20)[:2] == (20, [])
     assert theirs.job_rate_limiter is limiter
 
 
 def test_our_option_goes_before_both() -> None:
-    one = scheduler("100/1s")
+    one = scheduler("100/1s", lambda jobs: jobs)
     selected(one, 20, "300/1m")
     assert (one.job_rate_limiter.max_jobs, one.job_rate_limiter.timespan) == (300, 60)
 
 
 def test_what_does_not_fit_together_is_chosen_by_snakemakes_own_scheduler() -> None:
-    def first_three(jobs: list[Any], *_: object) -> list[Any]:
-        return jobs[:3]
-
-    assert selected(scheduler(None, first_three, licenses=3), 4)[0] == 3
-    assert selected(scheduler(None, NEVER, licenses=4), 4)[0] == 4
+    assert selected(scheduler(None, lambda jobs: jobs[:3], licenses=3), 4)[0] == 3
+    all_fit = scheduler(None, NEVER, licenses=4)
+    assert selected(all_fit, 4)[0] == 4
+    assert all_fit.resources["licenses"] == 0
+    assert len(all_fit.valid) == 4
 
 
 def test_another_workflows_scheduler_is_left_alone(selector: Any) -> None:
-    other = scheduler("100/1s", lambda jobs, *_: jobs)
+    other = scheduler("100/1s", lambda jobs: jobs)
     other.workflow = object()
     Rounds(WORKFLOW, None, NEVER)
     assert len(JobScheduler.job_selector(other, jobs(500))) == 500
@@ -91,7 +103,7 @@ def test_another_workflows_scheduler_is_left_alone(selector: Any) -> None:
 
 
 def test_a_snakemake_of_another_kind_goes_its_own_way() -> None:
-    other = scheduler("100/1s", lambda jobs, *_: jobs)
+    other = scheduler("100/1s", lambda jobs: jobs)
     del other.job_rate_limiter
     count, _, rounds = selected(other, 500)
     assert count == 500
