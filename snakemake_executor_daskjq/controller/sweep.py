@@ -34,7 +34,7 @@ STRAYS_S = 5.0
 """What a pilot that had to be killed has started ends by itself in less."""
 
 UNKNOWN = ""
-"""The system of a batch job where the journal lacks what would tell."""
+"""The system of a batch job where the journal lacks what would tell: false, as no name is."""
 
 ASK_EVERY_S = 1.0
 GONE_S = 60.0
@@ -75,7 +75,7 @@ def batch_jobs(path: Path) -> dict[str, list[str]]:
                 case "pilot_submitted":
                     # A line may be missing, where the disk was full for a moment.
                     system = system_of_pool.get(pool_of_pilot.get(event["pilot"], ""), UNKNOWN)
-                    if system == UNKNOWN or batch.system(system).queues:
+                    if not system or batch.system(system).queues:
                         found[system].append(event["batch_id"])
     return dict(found)
 

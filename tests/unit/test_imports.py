@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,18 @@ def python(code: str, **env: str) -> str:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, **env}
     )
     return result.stdout.strip()
+
+
+def test_only_batch_asks_which_system_it_is() -> None:
+    asked = re.compile(r"system(\.name)? *(==|!=|in \()|(==|!=) *system")
+    lines = {
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in PACKAGE.rglob("*.py")
+        if "batch" not in path.relative_to(PACKAGE).parts
+        for line in path.read_text().splitlines()
+        if asked.search(line)
+    }
+    assert lines == set()
 
 
 def test_discovery_imports_nothing_heavy() -> None:
