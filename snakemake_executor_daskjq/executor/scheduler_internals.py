@@ -44,8 +44,10 @@ class Rounds:
 
     def _step_in(self) -> None:
         """Act at the first selection of jobs: only then the scheduler is complete, and it was never at work before."""
+        from snakemake.jobs import Job
         from snakemake.scheduling.job_scheduler import JobScheduler
 
+        Job.is_pipe_or_service_input = _looking_once(Job.is_pipe_or_service_input)
         select = JobScheduler.job_selector
 
         def first(scheduler: Any, jobs: Collection[Any]) -> Any:
@@ -98,6 +100,28 @@ def _all_or(select: Callable[..., Any], scheduler: Any) -> Callable[..., Any]:
         return list(jobs)
 
     return selected
+
+
+def _looking_once(look: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+    """Has a job look at the jobs that it depends on once, and not once for each of its inputs.
+
+    Snakemake asks which inputs are pipes when it prepares a job: `rule all` may have 100,000, of as many jobs.
+    """
+    if getattr(look, "looks_once", False):  # another run of this process had its turn
+        return look
+    last: tuple[Any, int, set[Any]] = None, 0, set()
+
+    def is_pipe_or_service_input(job: Any, path: Any) -> bool:
+        nonlocal last
+        depends = job.dag.dependencies[job]
+        known, count, pipes = last
+        if known is not job or count != len(depends):
+            pipes = {file for one, files in depends.items() for file in one.pipe_or_service_output if file in files}
+            last = job, len(depends), pipes
+        return path in pipes
+
+    is_pipe_or_service_input.looks_once = True  # type: ignore[attr-defined]
+    return is_pipe_or_service_input
 
 
 def fit_together(wanted: Sequence[Mapping[str, Any]], available: Mapping[str, Any]) -> bool:
