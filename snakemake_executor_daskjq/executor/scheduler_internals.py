@@ -47,7 +47,7 @@ class Rounds:
         from snakemake.jobs import Job
         from snakemake.scheduling.job_scheduler import JobScheduler
 
-        Job.is_pipe_or_service_input = _looking_once(Job.is_pipe_or_service_input)
+        Job.is_pipe_or_service_input = looking_once(Job.is_pipe_or_service_input)
         select = JobScheduler.job_selector
 
         def first(scheduler: Any, jobs: Collection[Any]) -> Any:
@@ -102,7 +102,7 @@ def _all_or(select: Callable[..., Any], scheduler: Any) -> Callable[..., Any]:
     return selected
 
 
-def _looking_once(look: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
+def looking_once(look: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
     """Has a job look at the jobs that it depends on once, and not once for each of its inputs.
 
     Snakemake asks which inputs are pipes when it prepares a job: `rule all` may have 100,000, of as many jobs.

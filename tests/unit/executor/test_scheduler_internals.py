@@ -9,12 +9,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from snakemake.jobs import Job
 from snakemake.scheduling.job_scheduler import JobRateLimiter, JobScheduler
 from snakemake.settings.types import MaxJobsPerTimespan
 
-from snakemake_executor_daskjq.executor.scheduler_internals import Rounds
+from snakemake_executor_daskjq.executor.scheduler_internals import Rounds, looking_once
 
 WORKFLOW = object()
+SNAKEMAKES = Job.is_pipe_or_service_input
 NEVER: Callable[..., Any] = lambda *_: pytest.fail("asked for what needs no choice")  # noqa: E731
 
 
@@ -27,6 +31,7 @@ def selector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         scheduler.update_available_resources(chosen)
         return chosen
 
+    monkeypatch.setattr(Job, "is_pipe_or_service_input", SNAKEMAKES)
     monkeypatch.setattr(JobScheduler, "job_selector", job_selector)
     yield job_selector
     assert JobScheduler.job_selector is job_selector
@@ -121,3 +126,28 @@ def test_one_round_serves_all_ends_that_were_told() -> None:
     assert not one._open_jobs.acquire(blocking=False)
     rounds.merge()  # a round began before the last end was told: there has to be another
     assert one._open_jobs.acquire(blocking=False)
+
+
+class Thing(SimpleNamespace):
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+files = st.sampled_from([f"file{i}" for i in range(6)])
+
+
+@given(st.lists(st.tuples(st.sets(files), st.sets(files)), max_size=5))
+def test_pipes_are_found_as_snakemake_finds_them(depends: list[tuple[set[str], set[str]]]) -> None:
+    """Each file is made by one job."""
+    made: set[str] = set()
+    dependencies = {}
+    for outputs, pipes in depends:
+        dependencies[Thing(pipe_or_service_output=(outputs & pipes) - made)] = outputs - made
+        made |= outputs
+    job = Thing(dag=SimpleNamespace())
+    job.dag.dependencies = {job: dependencies}
+    ours = looking_once(SNAKEMAKES)
+    assert ours is not SNAKEMAKES
+    assert looking_once(ours) is ours
+    for name in sorted(made | {"another"}):
+        assert ours(job, name) == SNAKEMAKES(job, name), name
