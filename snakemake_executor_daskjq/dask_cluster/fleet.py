@@ -27,7 +27,7 @@ from .pilots import LEAVE_S, BatchPilot, PilotListener, PilotSetup, leave, speci
 from .security import RunSecurity
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
     from pathlib import Path
 
     from ..config.settings import Config
@@ -113,6 +113,15 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]
         outcome.add_done_callback(lambda _: self._forget(key, worker))
         return outcome
 
+    def expects(self, key: str) -> bool:
+        """Whether somebody still waits for the outcome of a task."""
+        return key in self._outcomes
+
+    def lose(self, keys: Iterable[str], why: str) -> None:
+        """Tasks that were expected could not be submitted."""
+        for key in keys:
+            self._settle(key, Outcome(End.LOST, detail=why))
+
     def _settle(self, key: str, outcome: Outcome) -> None:
         if (told := self._outcomes.pop(key, None)) is not None and not told.done():
             told.set_result(outcome)
@@ -136,6 +145,8 @@ class Fleet:
         self._watch = Watch(listener)
         self._spare = spare
         self._serial = itertools.count(1)
+        self._asked: dict[tuple[str, tuple[tuple[str, int], ...]], list[tuple[str, str]]] = {}
+        self._futures: dict[str, Any] = {}  # by the task's key
         self._cluster: Any = None
         self._client: Any = None
         self._security: RunSecurity | None = None
@@ -230,21 +241,39 @@ class Fleet:
         outcome = self._watch.expect(key, address)
         if outcome is None:
             return Outcome(End.LOST, detail=PILOT_GONE)
-        future = self._client.submit(
-            run_job,
-            spec.text,
-            key,
-            key=key,
-            workers=[address],
-            allow_other_workers=False,
-            resources=amounts,
-            retries=0,
-            pure=False,
-        )
+        if not self._asked:  # what starts within one turn of the loop is one graph for each pilot
+            asyncio.get_running_loop().call_soon(self._submit)
+        self._asked.setdefault((address, tuple(amounts.items())), []).append((key, spec.text))
         try:
             return await outcome
         finally:
-            future.release()
+            if (future := self._futures.pop(key, None)) is not None:
+                future.release()
+
+    def _submit(self) -> None:
+        """Submit the tasks of all jobs that are to be started now."""
+        asked, self._asked = self._asked, {}
+        for (address, amounts), jobs in asked.items():
+            jobs = [(key, spec) for key, spec in jobs if self._watch.expects(key)]  # the pilot may be gone by now
+            if not jobs:
+                continue
+            keys, specs = map(list, zip(*jobs, strict=True))
+            try:
+                futures = self._client.map(
+                    run_job,
+                    specs,
+                    [key.encode() for key in keys],  # Dask may take a text that is a key for what has that key
+                    key=keys,
+                    workers=[address],
+                    allow_other_workers=False,
+                    resources=dict(amounts),
+                    retries=0,
+                    pure=False,
+                )
+            except Exception as error:
+                self._watch.lose(keys, f"{type(error).__name__}: {error}")
+            else:
+                self._futures.update(zip(keys, futures, strict=True))
 
     async def stop(self, grace_s: float | None) -> None:
         """End everything. With `grace_s`, running jobs are ended first (TERM, KILL after `grace_s`)."""

@@ -52,7 +52,7 @@ class PilotJobs:
         return await run_granted(launch_of(spec), self.launchers, self.grants)
 
 
-async def run_job(spec: str, key: str) -> None:
+async def run_job(spec: str, key: bytes) -> None:
     """The Dask task `key` of a job (the text of its `JobSpec`): run it on this pilot and tell how it ended.
 
     It is a coroutine, so it runs in the worker's event loop and holds no thread. It never raises for what a
@@ -61,7 +61,7 @@ async def run_job(spec: str, key: str) -> None:
     worker = get_worker()
     jobs: PilotJobs = worker.jobs
     outcome = await told(jobs.run(spec))
-    dask_internals.tell_at_end(worker, key, outcome.record())
+    dask_internals.tell_at_end(worker, key.decode(), outcome.record())
 
 
 async def told(run: Coroutine[Any, Any, Outcome]) -> Outcome:

@@ -5,14 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from distributed import Client, Scheduler, Worker, get_worker
+from distributed.diagnostics.plugin import SchedulerPlugin
 
+from snakemake_executor_daskjq.config.settings import ExecutorSettings, configure
 from snakemake_executor_daskjq.dask_cluster import dask_internals
-from snakemake_executor_daskjq.dask_cluster.fleet import Watch
+from snakemake_executor_daskjq.dask_cluster.fleet import Fleet, Watch
+from snakemake_executor_daskjq.journal.journal import RunFolder
+from snakemake_executor_daskjq.launcher.lease import Lease
+from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.pilot.dask_internals import tell_at_end
+from snakemake_executor_daskjq.pilot.jobs import PilotJobs
+from snakemake_executor_daskjq.pilot.process import PilotWorker
 
 from ...awaiting import until
 
@@ -127,3 +135,46 @@ def test_messages_to_pilots_and_clients_go_together() -> None:
             return scheduler.stream_comms[worker.address].interval, client.interval
 
     assert asyncio.run(asyncio.wait_for(scenario(), 60)) == (0.01, 0.1)
+
+
+class Graphs(SchedulerPlugin):
+    """How many tasks came with each graph."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def update_graph(self, scheduler: Scheduler, *, tasks: list[Any], **_: Any) -> None:
+        self.sizes.append(len(tasks))
+
+
+def test_jobs_that_start_together_are_one_graph_for_each_pilot(tmp_path: Path) -> None:
+    async def scenario() -> tuple[list[int], list[Outcome]]:
+        where: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False}
+        fleet = Fleet(configure(ExecutorSettings()), RunFolder(tmp_path), Heard())
+        graphs = Graphs()
+        async with Scheduler(protocol="tcp", port=0, dashboard_address=None, **where) as scheduler:
+            scheduler.add_plugin(fleet._watch, name="daskjq")
+            scheduler.add_plugin(graphs, name="graphs")
+            pilots = [
+                PilotWorker(PilotJobs(), scheduler_ip=scheduler.address, name=name, resources={"cores": 4}, **where)
+                for name in ("one", "two")
+            ]
+            async with pilots[0] as one, pilots[1] as two, Client(scheduler.address, asynchronous=True) as client:
+                fleet._client = client
+                for pilot in (one, two):
+                    pilot.jobs.lease = Lease(1.0, renewed_at=0.0)  # over, so each job is told as lost at once
+                started = [
+                    asyncio.create_task(fleet.run(pilot.address, JobSpec(key, "{}"), {"cores": 1}))
+                    for key, pilot in (("a", one), ("b", one), ("c", two))
+                ]
+                outcomes = await asyncio.gather(*started)
+                late = asyncio.create_task(fleet.run(two.address, JobSpec("d", "{}"), {"cores": 1}))
+                await asyncio.sleep(0)  # it is expected, and not submitted
+                await scheduler.remove_worker(two.address, stimulus_id="gave no sign of life")
+                outcomes.append(await late)
+                await until(lambda: not scheduler.tasks)
+                return sorted(graphs.sizes), outcomes
+
+    sizes, outcomes = asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert [outcome.detail for outcome in outcomes] == ["its pilot was out of touch"] * 3 + ["its pilot disconnected"]
+    assert sizes == [1, 2]

@@ -182,7 +182,7 @@ def test_the_state_of_jobs_hangs_on_the_worker_that_runs_them() -> None:
                     worker.name: client.submit(
                         run_job,
                         "[]",
-                        f"key of {worker.name}",
+                        f"key of {worker.name}".encode(),
                         key=f"key of {worker.name}",
                         workers=[worker.address],
                         pure=False,
