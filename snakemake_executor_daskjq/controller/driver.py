@@ -106,6 +106,10 @@ class Driver(Generic[Fleet]):
         """Note a job that ends before it gets here."""
         self.post(messages.JobUnstarted(request, why))
 
+    def withdraw(self) -> None:
+        """Take back the jobs that were never placed."""
+        self.post(messages.JobsWithdrawn())
+
     async def close(self) -> None:
         """Place, plan and report nothing any more. The fleet still has to be stopped."""
         self._closing = True

@@ -169,6 +169,8 @@ class Controller:
                 self._run.submit(protocol.read_jobs(message))
             case "reported" if self._run:
                 self._run.reported(protocol.read_reported(message))
+            case "withdraw" if self._run:
+                self._run.withdraw()
             case "unstarted" if self._run:
                 self._run.unstarted(*protocol.read_unstarted(message))
             case "open":

@@ -7,6 +7,7 @@
 | `learn` | what the workflow has before it; once, before the first jobs |
 | `jobs` | a batch of them: each ends in one `ends` |
 | `unstarted` | a job that failed before it could be submitted |
+| `withdraw` | the run ends for a job that has failed: what has not begun is told as withdrawn |
 | `reported` | jobs of whose ends Snakemake has heard |
 | `ping` | answered by `pong` |
 | `stop` | the run is over: answered by `stopped`, the last message. So is the end of the stream |

@@ -73,6 +73,10 @@ class Run:
         """Note a job that fails before it could be submitted."""
         self._driver.unstarted(request, why)
 
+    def withdraw(self) -> None:
+        """Take back the jobs that have not begun; each is told as that."""
+        self._driver.withdraw()
+
     def reported(self, reports: Iterable[tuple[str, bool]]) -> None:
         """Note that Snakemake has heard of ends of jobs."""
         reports = list(reports)

@@ -134,6 +134,10 @@ class Controller:
         """Note a job that fails before it could be submitted."""
         self._send(protocol.unstarted_frame(request, why))
 
+    def withdraw(self) -> None:
+        """Take back all jobs that have not begun; each is told as that."""
+        self._send({"op": "withdraw"})
+
     def reported(self, key: str, *, success: bool) -> None:
         """Note that Snakemake hears of a job's end; it is sent with what is sent next, or by `flush`."""
         with self._lock:
@@ -364,6 +368,6 @@ class Controller:
                 for event in journal.read(self._folder.journal_path):
                     if event.get("event") == "job_submitted":
                         waiting.add(str(event["key"]))
-                    elif event.get("event") == "job_placed":
+                    elif event.get("event") in ("job_placed", "job_withdrawn"):
                         waiting.discard(str(event["key"]))
         return frozenset(waiting)

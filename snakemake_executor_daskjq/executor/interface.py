@@ -106,6 +106,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
             if time.monotonic() - begun > HAND_OVER_S:  # the first of many must not wait for the last
                 self._submit(controller, batch)
                 batch, begun = [], time.monotonic()
+            if self._reporting.is_ending:
+                self._reporting.withdrawn(job)
+                continue
             self.run_job_pre(job)
             info = SubmittedJobInfo(job)
             try:
@@ -134,6 +137,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def handle_job_success(self, job: JobExecutorInterface) -> None:
         self._reporting.accepted(job)
+
+    def handle_job_error(self, job: JobExecutorInterface) -> None:
+        self._reporting.failed(job)  # it may be Snakemake that has found that, in its outputs
 
     def get_exec_mode(self) -> ExecMode:
         return ExecMode.REMOTE
@@ -202,6 +208,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         controller.submit(batch)
         for request, _ in batch:
             self._reporting.sent(request.key)
+        if self._reporting.is_ending:  # they may have been on their way while that was told
+            controller.withdraw()
 
     def _tell_of_start(self, pools: Sequence[Pool], dashboard: str) -> None:
         systems = ", ".join(dict.fromkeys(pool.system for pool in pools))

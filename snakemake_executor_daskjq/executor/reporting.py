@@ -80,6 +80,8 @@ class Reporting:
         self._executor = executor
         self._keep_logs = keep_logs
         self._logs: dict[Any, str] = {}  # of jobs that have succeeded as far as we know
+        self.is_ending = False  # for a job that has failed; no other is to begin
+        self._withdrawn = 0
         self._logger = executor.logger
         self._controller: Controller | None = None
         self._direct: DirectStarts | None = None
@@ -117,6 +119,21 @@ class Reporting:
         if (log_path := self._logs.pop(job, "")) and not self._keep_logs:
             with contextlib.suppress(OSError):
                 os.unlink(log_path)
+
+    def failed(self, job: Any) -> None:
+        """A try of a job has failed. Where that ends the run, jobs that have not begun are withdrawn."""
+        if self._rounds is not None and not self.is_ending and self._rounds.ends_for(job):
+            self.is_ending = True
+            if self._controller is not None:
+                self._controller.withdraw()
+
+    def withdrawn(self, job: Any) -> None:
+        """A job is not to begin any more."""
+        assert self._rounds is not None
+        self._withdrawn += 1
+        if self._withdrawn == 1:
+            self.tell("jobs that have not begun are withdrawn, for one has failed (with --keep-going they would run).")
+        self._rounds.withdraw(job)
 
     # -- what the controller says ----------------------------------------------------------------------------------
 
@@ -161,7 +178,8 @@ class Reporting:
         match item:
             case list():
                 for ended in item:
-                    controller.reported(ended.key, success=ended.outcome.end is End.SUCCEEDED)
+                    if ended.outcome.end is not End.WITHDRAWN:
+                        controller.reported(ended.key, success=ended.outcome.end is End.SUCCEEDED)
                     try:
                         self._report_end(ended)
                     except Exception as defect:  # the others of the list have ended, too
@@ -180,6 +198,12 @@ class Reporting:
 
     def _report_end(self, ended: Ended) -> None:
         job, outcome = self.submitted.pop(ended.key), ended.outcome
+        if outcome.end is End.WITHDRAWN:
+            if self._direct is not None:
+                self._direct.ended(ended.key)
+                self._direct.interrupted(job.info.job, begun=False)
+            self.withdrawn(job.info.job)
+            return
         if outcome.warning:
             self.warn(f"a job of rule {job.rule} {outcome.warning}; log: {job.log_path}")
         succeeded, unwritten = outcome.end is End.SUCCEEDED, ""
@@ -210,4 +234,5 @@ class Reporting:
     def _report_error(self, info: SubmittedJobInfo, rule: str, message: str, **more: Any) -> None:
         if info.job.is_group():
             self._logger.error(f"daskjq: group {rule}: {message}")  # Snakemake shows no message there
+        self.failed(info.job)
         self._executor.report_job_error(info, msg=message, **more)

@@ -32,6 +32,7 @@ class Rounds:
         self._limit = limit
         self._tell = tell
         self._open_jobs: threading.Semaphore | None = None
+        self._scheduler: Any = None  # once its jobs can be withdrawn
         with contextlib.suppress(ImportError, AttributeError):
             self._step_in()
 
@@ -41,6 +42,21 @@ class Rounds:
             while self._open_jobs.acquire(blocking=False):
                 pass
             self._open_jobs.release()  # one that begins after the last of them
+
+    def ends_for(self, job: Any) -> bool:
+        """Whether Snakemake ends the run for a try of a job that has failed, and jobs can be withdrawn for that.
+
+        It goes on until no job runs, and counts all that were handed over: without its default rate, these are all.
+        """
+        if self._scheduler is None or self._workflow.execution_settings.keep_going:
+            return False
+        return bool(job.attempt > job.restart_times)
+
+    def withdraw(self, job: Any) -> None:
+        """Have Snakemake not wait for a job any more, of whose end it is not told."""
+        with self._scheduler._lock:
+            self._scheduler.running.discard(job)
+            self._scheduler._open_jobs.release()
 
     def _step_in(self) -> None:
         """Act at the first selection of jobs: only then the scheduler is complete, and it was never at work before."""
@@ -67,6 +83,8 @@ class Rounds:
         scheduler.job_selector = _all_or(scheduler.job_selector, scheduler)
         if isinstance(scheduler._open_jobs, threading.Semaphore):
             self._open_jobs = scheduler._open_jobs
+            if isinstance(scheduler.running, set):
+                self._scheduler = scheduler
         if self._limit is not None:
             from snakemake.scheduling.job_scheduler import JobRateLimiter
             from snakemake.settings.types import MaxJobsPerTimespan

@@ -125,6 +125,14 @@ class JobEnded(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobWithdrawn(Event):
+    """A job that had not begun when Snakemake ended the run for another one's failure. Nothing more comes of it."""
+
+    name: ClassVar[str] = "job_withdrawn"
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobReported(Event):
     """Snakemake's callback was called with the job's end."""
 

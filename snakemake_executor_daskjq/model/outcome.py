@@ -22,6 +22,7 @@ class End(enum.StrEnum):
     OVER_RUNTIME = "over_runtime"  # it took longer than its runtime, and was ended for that
     NOT_STARTED = "not_started"  # the child could not be started at all
     LOST = "lost"  # the pilot, or its launcher, went away under the job
+    WITHDRAWN = "withdrawn"  # it had not begun when Snakemake wanted no more jobs
 
 
 PILOT_ENDS = "its pilot was told to end"

@@ -120,6 +120,8 @@ class Core:
                 self._note_submitted(event.request)
                 outcome = Outcome(End.NOT_STARTED, detail=event.why)
                 self._out.record(journal.JobEnded.of(event.request, "", outcome, reported=True))
+            case messages.JobsWithdrawn():
+                self._withdraw()
             case messages.JobAdopted():
                 self._adopt(event)
             case messages.PilotAdopted():
@@ -159,6 +161,13 @@ class Core:
         self._jobs[request.key] = Job(request)
         self._ready.push(request, now)
         self._note_submitted(request)
+
+    def _withdraw(self) -> None:
+        waiting = self.waiting
+        self._ready.remove(set(waiting))
+        for key in waiting:
+            self._out.record(journal.JobWithdrawn(key=key))
+            self._out.add(messages.ReportEnd(self._jobs.pop(key).request, Outcome(End.WITHDRAWN), ""))
 
     def _note_submitted(self, request: Request) -> None:
         if request.attempt == 1:

@@ -48,6 +48,11 @@ class JobUnstarted:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsWithdrawn:
+    """Snakemake ends the run for a job that has failed: what was never placed is not to begin any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class JobAdopted:
     """A job that runs on a connected pilot already, since `placed_at`."""
 
@@ -165,6 +170,7 @@ Event: TypeAlias = (
     OutlookLearned
     | JobsSubmitted
     | JobUnstarted
+    | JobsWithdrawn
     | JobAdopted
     | PilotAdopted
     | RuleMeasured

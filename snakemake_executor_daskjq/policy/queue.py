@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sortedcontainers import SortedList
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from ..model.pool import Pool
     from ..model.request import Request
@@ -157,6 +157,13 @@ class ReadyQueue:
         """Take one job out."""
         self._length -= 1
         return group.take(index)
+
+    def remove(self, keys: Collection[str]) -> None:
+        """Take these out."""
+        for group in self._groups.values():
+            for index in range(len(group.waiting) - 1, -1, -1):
+                if group.waiting[index][3].key in keys:
+                    self.take(group, index)
 
     def take_like(self, request: Request) -> Request | None:
         """Take out a job of the same rule, priority and shape; None if none waits."""

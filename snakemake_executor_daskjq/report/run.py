@@ -106,6 +106,9 @@ class Run:
         if event["end"] == "succeeded":
             self.walls_s[job.request.rule].append(event["ended_at"] - event["started_at"])
 
+    def _job_withdrawn(self, event: dict[str, Any]) -> None:
+        del self.jobs[event["key"]]
+
     def _pilot_requested(self, event: dict[str, Any]) -> None:
         self.pilots[event["pilot"]] = PilotLife(event["pilot"], self.pools[event["pool"]], event["t"])
 

@@ -206,6 +206,39 @@ def test_snakemakes_default_rate_is_lifted_unless_the_user_gives_it_to_us(workfl
     assert len(workflow.journal("job_submitted")) == 5
 
 
+@feature("--jobs unlimited: a job fails", note="what has not begun is withdrawn, unless `--keep-going` is given")
+@pytest.mark.parametrize("level", ["direct", "workflow"])
+def test_what_was_handed_over_does_not_begin_once_a_job_has_failed(workflow: Workflow, level: str) -> None:
+    workflow.env["SNAKEMAKE_DASKJQ_WARM_START"] = level
+    workflow.write("""
+        rule all:
+            input: "bad", expand("out/{i}", i=range(36))
+        rule bad:
+            output: "bad"
+            priority: 1
+            shell: "[ -e mended ] && touch {output}"
+        rule a:
+            output: "out/{i}"
+            shell: "sleep 0.1; touch {output}"
+    """)
+    many = ("--jobs", "unlimited", "--daskjq-cores", "1")
+    assert workflow.run(*many) == 1
+    begun = {event["key"] for event in workflow.journal("job_placed")}
+    withdrawn = {event["key"] for event in workflow.journal("job_withdrawn")}
+    assert "bad-" in " ".join(begun)
+    assert len(withdrawn) > 20
+    assert not begun & withdrawn
+    assert "jobs that have not begun are withdrawn" in workflow.output
+    assert "Traceback" not in workflow.output
+    made = {path.name for path in (workflow.folder / "out").iterdir()}
+    assert len(made) == len(begun) - 1  # what had begun has come to its end
+    assert workflow.run(*many, "--keep-going") == 1
+    assert len(list((workflow.folder / "out").iterdir())) == 36  # none of them is taken for incomplete
+    assert workflow.journal("job_withdrawn") == []
+    (workflow.folder / "mended").touch()
+    assert workflow.run(*many) == 0
+
+
 @feature("priority")
 def test_jobs_of_higher_priority_go_first(workflow: Workflow) -> None:
     workflow.write("""

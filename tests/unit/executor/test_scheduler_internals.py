@@ -17,7 +17,7 @@ from snakemake.settings.types import MaxJobsPerTimespan
 
 from snakemake_executor_daskjq.executor.scheduler_internals import Rounds, looking_once
 
-WORKFLOW = object()
+WORKFLOW = SimpleNamespace(execution_settings=SimpleNamespace(keep_going=False))
 SNAKEMAKES = Job.is_pipe_or_service_input
 NEVER: Callable[..., Any] = lambda *_: pytest.fail("asked for what needs no choice")  # noqa: E731
 
@@ -45,6 +45,7 @@ def scheduler(rate: str | None, select: Callable[..., Any] = NEVER, **resources:
         resources={"_cores": sys.maxsize, "_job_count": 100 if rate else sys.maxsize, **resources},
         select=select,
         valid=[],
+        running=set(),
         _open_jobs=threading.Semaphore(0),
         _lock=threading.Lock(),
     )
@@ -151,3 +152,21 @@ def test_pipes_are_found_as_snakemake_finds_them(depends: list[tuple[set[str], s
     assert looking_once(ours) is ours
     for name in sorted(made | {"another"}):
         assert ours(job, name) == SNAKEMAKES(job, name), name
+
+
+def test_a_run_ends_for_the_last_try_of_a_job_unless_it_keeps_going(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = selected(scheduler(None), 1)[2]
+    last, first = SimpleNamespace(attempt=3, restart_times=2), SimpleNamespace(attempt=2, restart_times=2)
+    assert rounds.ends_for(last)
+    assert not rounds.ends_for(first)
+    monkeypatch.setattr(WORKFLOW.execution_settings, "keep_going", True)
+    assert not rounds.ends_for(last)
+
+
+def test_snakemake_waits_for_no_withdrawn_job() -> None:
+    one = scheduler(None)
+    rounds = selected(one, 1)[2]
+    one.running = {"a", "b"}
+    rounds.withdraw("a")
+    assert one.running == {"b"}
+    assert one._open_jobs.acquire(blocking=False)

@@ -403,3 +403,30 @@ def test_after_its_end_a_run_wants_nothing_any_more() -> None:
     run.submit(Request("late", 9, "rule", 1, {"cores": 1}))
     assert (run.reports, len(run.journal)) == ([], before)
     assert run.core.waiting == []
+
+
+def test_jobs_that_are_withdrawn_never_begin_and_those_that_had_begun_go_on() -> None:
+    run = Player(POOL)
+    run.submit(*jobs(6))
+    run.connect("main-1")
+    begun = [key for key, _ in run.running]
+    run.hear(messages.JobsWithdrawn())
+    assert begun
+    assert run.reports == [(f"j{i}", End.WITHDRAWN, "") for i in range(6) if f"j{i}" not in begun]
+    for key in begun:
+        run.end(key)
+    assert not run.running
+    assert [key for key, end, _ in run.reports if end is End.SUCCEEDED] == begun
+    run.submit(Request("another", 9, "rule", 1, {"cores": 1}))
+    assert [key for key, _ in run.running] == ["another"]
+
+
+def test_a_job_that_was_lost_is_none_that_has_not_begun() -> None:
+    run = Player(POOL)
+    run.submit(*jobs(1))
+    run.connect("main-1")
+    run.end("j0", End.LOST, "the launcher is gone")
+    run.hear(messages.JobsWithdrawn())
+    assert run.reports == []
+    run.end("j0")
+    assert run.reports == [("j0", End.SUCCEEDED, "main-1")]

@@ -94,6 +94,16 @@ class CoreMachine(RuleBasedStateMachine):
         self.run.submit(*new)
         self.checked()
 
+    @rule()
+    def jobs_are_withdrawn(self) -> None:
+        never_placed = set(self.run.core.waiting)
+        before = len(self.run.reports)
+        self.run.hear(messages.JobsWithdrawn())
+        told = self.run.reports[before:]
+        assert {key for key, end, _ in told if end is End.WITHDRAWN} == never_placed
+        assert not self.run.core.waiting
+        self.checked()
+
     @rule(number=some)
     def pilot_is_submitted(self, number: int) -> None:
         name = self.requested(number)
