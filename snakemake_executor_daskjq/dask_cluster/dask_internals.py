@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
+import json
 from typing import TYPE_CHECKING, Any
 
 from distributed import Client, Scheduler
@@ -102,9 +103,10 @@ def batch_messages(scheduler: Scheduler, worker: str) -> None:
 
 def outcome_in(metadata: Mapping[str, Any] | None) -> Outcome:
     """What a job's task has told at its end (`pilot.dask_internals.tell_at_end`)."""
-    if metadata is None or OUTCOME not in metadata:
-        return Outcome(End.LOST, detail="its task has ended without an outcome")
-    return Outcome.of_record(metadata[OUTCOME])
+    try:
+        return Outcome.of_record(json.loads((metadata or {})[OUTCOME]))
+    except (KeyError, TypeError, ValueError) as error:  # of a pilot with another daskjq: what raises here is not heard
+        return Outcome(End.LOST, detail=f"its task has ended without an outcome ({type(error).__name__})")
 
 
 def note_sign_of_life(scheduler: Scheduler, address: str) -> bool:

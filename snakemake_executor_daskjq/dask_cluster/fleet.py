@@ -42,6 +42,9 @@ STOP_S = 30.0
 CLOSE_S = LEAVE_S + 2.0
 """So long pilots that cancelling would kill have to end by themselves at the end of a run."""
 
+LOOK_S = 5.0
+"""How often it is looked whether futures have failed."""
+
 CANCEL_FIRST_S = 5.0
 """So long those that run wait at the end of a run for those that don't to be cancelled."""
 
@@ -99,8 +102,8 @@ class Watch(SchedulerPlugin):  # type: ignore[misc]
         match finish:
             case "memory":
                 self._settle(key, dask_internals.outcome_in(metadata))
-            case "erred":
-                self._settle(key, Outcome(End.LOST, detail=exception_text.splitlines()[0] if exception_text else ""))
+            case "erred" if exception_text:  # else Dask fails it for its worker, of which `remove_worker` tells first
+                self._settle(key, Outcome(End.LOST, detail=exception_text.splitlines()[0]))
             case "forgotten":
                 self._settle(key, Outcome(End.LOST, detail="its Dask future was cancelled"))
 
@@ -147,6 +150,7 @@ class Fleet:
         self._serial = itertools.count(1)
         self._asked: dict[tuple[str, tuple[tuple[str, int], ...]], list[tuple[str, str]]] = {}
         self._futures: dict[str, Any] = {}  # by the task's key
+        self._looking: asyncio.Task[None] | None = None
         self._cluster: Any = None
         self._client: Any = None
         self._security: RunSecurity | None = None
@@ -201,6 +205,7 @@ class Fleet:
         except (OSError, RuntimeError, ValueError) as error:
             where = f" on interface {self._config.interface}" if self._config.interface else ""
             raise ClusterStartError(f"The Dask scheduler could not be started{where}: {error}") from error
+        self._looking = asyncio.create_task(self._look_at_futures())
         # Dask puts its scratch folder there, and Snakemake passes what it finds there on to scripts.
         sys.path[:] = [entry for entry in sys.path if not entry.startswith(str(self._scratch))]
 
@@ -275,6 +280,13 @@ class Fleet:
             else:
                 self._futures.update(zip(keys, futures, strict=True))
 
+    async def _look_at_futures(self) -> None:
+        """A graph that the scheduler can't take makes no task: only its futures tell."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            failed = [key for key, future in self._futures.items() if future.status in ("error", "cancelled", "lost")]
+            self._watch.lose(failed, "its Dask future has failed")
+
     async def stop(self, grace_s: float | None) -> None:
         """End everything. With `grace_s`, running jobs are ended first (TERM, KILL after `grace_s`)."""
         async with contextlib.AsyncExitStack() as parts:  # each of them, whatever becomes of the others
@@ -289,6 +301,8 @@ class Fleet:
                 parts.push_async_callback(self._end_pilots, cancelling)
             if self._client is not None:
                 parts.push_async_callback(self._end_jobs, grace_s)
+            if self._looking is not None:
+                self._looking.cancel()
 
     async def _cancel_waiting(self) -> None:
         """Cancel the batch jobs whose pilots have not connected."""

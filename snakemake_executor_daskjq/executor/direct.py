@@ -26,7 +26,7 @@ from snakemake_interface_executor_plugins.settings import DeploymentMethod, Shar
 from ..errors import NotPreparedError
 from ..model.request import TMPDIR, Command, template_of
 from . import environment
-from .snakemake_internals import LocalRuns, Started
+from .snakemake_internals import IncompleteMarks, LocalRuns, Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -62,7 +62,15 @@ class DirectStarts:
     as it does.
     """
 
-    def __init__(self, workflow: Any, arguments: JobArguments, at_start: Mapping[str, str], *, local: bool) -> None:
+    def __init__(
+        self,
+        workflow: Any,
+        arguments: JobArguments,
+        at_start: Mapping[str, str],
+        marks: IncompleteMarks,
+        *,
+        local: bool,
+    ) -> None:
         self._workflow = workflow
         self._arguments = arguments
         self._at_start = at_start
@@ -72,7 +80,7 @@ class DirectStarts:
         self._measured: dict[str, dict[str, Any]] = {}  # by the job's key: what a benchmarked job is run with
         self._unexpected = ""
         try:
-            self._runs = LocalRuns(workflow)
+            self._runs = LocalRuns(workflow, marks)
         except (ImportError, AttributeError, TypeError) as error:
             self._unexpected = f"this Snakemake is not as expected: {error}"
 

@@ -109,6 +109,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             if self._reporting.is_ending:
                 self._reporting.withdrawn(job)
                 continue
+            self._marks.note(job)
             self.run_job_pre(job)
             info = SubmittedJobInfo(job)
             try:
@@ -137,9 +138,6 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def handle_job_success(self, job: JobExecutorInterface) -> None:
         self._reporting.accepted(job)
-
-    def handle_job_error(self, job: JobExecutorInterface) -> None:
-        self._reporting.failed(job)  # it may be Snakemake that has found that, in its outputs
 
     def get_exec_mode(self) -> ExecMode:
         return ExecMode.REMOTE
@@ -187,14 +185,16 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _begin(self, controller: Controller) -> None:
         from ..controller.protocol import Begin
         from .direct import DirectStarts
+        from .snakemake_internals import IncompleteMarks
 
+        self._marks = IncompleteMarks(self.workflow)
         self._folder.create()
         folder = self._folder
         controller.begin(Begin(folder.base, folder.name, str(self._cwd), dict(os.environ)), folder)
         controller.learn(look_ahead(self.workflow.dag, self._reporting.warn))
         if self._config.warm_start is WarmStart.DIRECT:
-            self._direct = DirectStarts(self.workflow, self._arguments, AT_START, local=self._config.local)
-        self._reporting.start(controller, self._direct, self._rounds)
+            self._direct = DirectStarts(self.workflow, self._arguments, AT_START, self._marks, local=self._config.local)
+        self._reporting.start(controller, self._direct, self._rounds, self._marks)
 
     def _submit(self, controller: Controller, batch: list[tuple[Request, JobSpec]]) -> None:
         """Hand over a batch of jobs; the first one once the Dask scheduler runs, for only then it is known whether."""
@@ -233,10 +233,13 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._reporting.tell(f"ending {len(submitted)} jobs and all pilots.")
         stopped = controller.stop(cancel=cancel)
         self._reporting.close()
+        for key, job in submitted.items():
+            begun = job.is_sent and key not in stopped.waiting
+            if job.is_direct and self._direct is not None:
+                self._direct.interrupted(job.info.job, begun=begun)
+            elif not begun:
+                self._marks.take_back(job.info.job)
         if self._direct is not None:
-            for key, job in submitted.items():
-                if job.is_direct:
-                    self._direct.interrupted(job.info.job, begun=job.is_sent and key not in stopped.waiting)
             self._direct.close()
         self._signals.restore()
         for line in stopped.lines:

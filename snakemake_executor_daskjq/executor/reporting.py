@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .controller import Controller
     from .direct import DirectStarts
     from .scheduler_internals import Rounds
+    from .snakemake_internals import IncompleteMarks
 
 JOIN_S = 5.0
 
@@ -86,13 +87,18 @@ class Reporting:
         self._controller: Controller | None = None
         self._direct: DirectStarts | None = None
         self._rounds: Rounds | None = None
+        self._marks: IncompleteMarks | None = None
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._report, name="daskjq-report", daemon=True)
 
-    def start(self, controller: Controller, direct: DirectStarts | None, rounds: Rounds) -> None:
+    def start(
+        self, controller: Controller, direct: DirectStarts | None, rounds: Rounds, marks: IncompleteMarks
+    ) -> None:
         self._controller = controller
         self._direct = direct
         self._rounds = rounds
+        rounds.failed = self.failed
+        self._marks = marks
         self._thread.start()
 
     def close(self) -> None:
@@ -199,9 +205,11 @@ class Reporting:
     def _report_end(self, ended: Ended) -> None:
         job, outcome = self.submitted.pop(ended.key), ended.outcome
         if outcome.end is End.WITHDRAWN:
-            if self._direct is not None:
+            if job.is_direct and self._direct is not None:
                 self._direct.ended(ended.key)
                 self._direct.interrupted(job.info.job, begun=False)
+            elif self._marks is not None:
+                self._marks.take_back(job.info.job)
             self.withdrawn(job.info.job)
             return
         if outcome.warning:

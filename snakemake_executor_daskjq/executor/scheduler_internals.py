@@ -1,6 +1,6 @@
 """Snakemake's scheduling rounds, which are made for batch systems: what the executor knows of its `JobScheduler`.
 
-Written for 9.6 to 9.27. In a round Snakemake takes note of jobs that have ended and selects ready ones. There is one
+Written for 9.10 to 9.27. In a round Snakemake takes note of jobs that have ended and selects ready ones. There is one
 for each job that ends; its default rate keeps thousands of jobs ready, which each of them looks at again; and its
 schedulers take a time that grows with the square of that number, or solve an integer program. Pilots need none of it.
 Where Snakemake is not as expected, its rounds stay as they are: the run is slower, its results are the same.
@@ -8,7 +8,6 @@ Where Snakemake is not as expected, its rounds stay as they are: the run is slow
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -33,8 +32,12 @@ class Rounds:
         self._tell = tell
         self._open_jobs: threading.Semaphore | None = None
         self._scheduler: Any = None  # once its jobs can be withdrawn
-        with contextlib.suppress(ImportError, AttributeError):
+        self.failed: Callable[[Any], None] = lambda _: None
+        """Called where a try of a job fails, under whichever executor, and also where Snakemake finds that itself."""
+        try:
             self._step_in()
+        except (ImportError, AttributeError) as error:
+            self._leave(error)
 
     def merge(self) -> None:
         """Have one round for all ends that Snakemake was told of and has not looked at."""
@@ -72,11 +75,26 @@ class Rounds:
             JobScheduler.job_selector = select
             try:
                 self._change(scheduler, len(jobs))
-            except (ImportError, AttributeError, TypeError, KeyError):
-                self._open_jobs = None
+            except (ImportError, AttributeError, TypeError, KeyError) as error:
+                self._open_jobs = self._scheduler = None
+                self._leave(error)
             return scheduler.job_selector(jobs)
 
         JobScheduler.job_selector = first
+
+    def _telling(self, handle: Callable[..., None]) -> Callable[..., None]:
+        """`failed` hears of it first."""
+
+        def handle_error(job: Any, *arguments: Any, **options: Any) -> None:
+            self.failed(job)
+            handle(job, *arguments, **options)
+
+        return handle_error
+
+    def _leave(self, error: Exception) -> None:
+        """Snakemake is not as expected."""
+        if self._limit is not None:
+            self._tell(f"--daskjq-max-jobs-per-timespan has no effect with this Snakemake ({error})")
 
     def _change(self, scheduler: Any, ready: int) -> None:
         limiter, resources = scheduler.job_rate_limiter, scheduler.resources
@@ -85,11 +103,16 @@ class Rounds:
             self._open_jobs = scheduler._open_jobs
             if isinstance(scheduler.running, set):
                 self._scheduler = scheduler
+                scheduler._handle_error = self._telling(scheduler._handle_error)
         if self._limit is not None:
             from snakemake.scheduling.job_scheduler import JobRateLimiter
             from snakemake.settings.types import MaxJobsPerTimespan
 
-            scheduler.job_rate_limiter = JobRateLimiter(MaxJobsPerTimespan.parse_choice(self._limit))
+            # Not by its `parse_choice`, which takes milliseconds for minutes.
+            count, _, timespan = self._limit.partition("/")
+            scheduler.job_rate_limiter = JobRateLimiter(MaxJobsPerTimespan(int(count), timespan))
+        elif scheduler.workflow.dag.has_unfinished_queue_input_jobs():
+            pass  # what is in a queue (from_queue) is looked at when a limit's time is over
         elif limiter is not None and (limiter.max_jobs, limiter.timespan) == DEFAULT_RATE:
             scheduler.job_rate_limiter = None
             resources["_job_count"] = sys.maxsize
@@ -108,11 +131,11 @@ def _all_or(select: Callable[..., Any], scheduler: Any) -> Callable[..., Any]:
     validate, lock, take = scheduler.validate_job, scheduler._lock, scheduler.update_available_resources
 
     def selected(jobs: Collection[Any]) -> Any:
+        for job in jobs:  # tells of resources that are no numbers
+            validate(job)
         wanted = [job.scheduler_resources for job in jobs]
         if scheduler.job_rate_limiter is not None or not fit_together(wanted, scheduler.resources):
             return select(jobs)
-        for job in jobs:
-            validate(job)
         with lock:
             take(jobs)
         return list(jobs)

@@ -49,13 +49,52 @@ class _WouldStart(BaseException):
     """Leaves Snakemake's code where it would start the process. Not an Exception: Snakemake handles those."""
 
 
+class IncompleteMarks:
+    """The marks of outputs whose job has begun and not ended, as far as this run has made them."""
+
+    def __init__(self, workflow: Any) -> None:
+        self._persistence = workflow.persistence
+        self._async_run = _async_run_of(workflow)
+        # Without these options Snakemake runs nothing where outputs are marked.
+        options = workflow.dag_settings, workflow.dag
+        self._may_have_been = any(
+            getattr(one, name, False) for one in options for name in ("force_incomplete", "ignore_incomplete")
+        )
+        self._before: set[str] = set()
+
+    def note(self, job: Any) -> None:
+        """A job is about to be marked: what an earlier run has left is not ours."""
+        if self._may_have_been:
+            for one in _members(job):
+                self._before.update(map(str, self._async_run(self._persistence.incomplete(one))))
+
+    def take_back(self, job: Any) -> None:
+        """A job does not begin."""
+        unmark = getattr(self._persistence, "_unmark_incomplete", None)
+        for file in (file for one in _members(job) for file in one.output if str(file) not in self._before):
+            if unmark is not None:
+                unmark(self._persistence._get_key(file))
+            else:  # older versions
+                self._persistence._delete_record(self._persistence._incomplete_path, file)
+
+
+def _members(job: Any) -> list[Any]:
+    return list(job.jobs) if job.is_group() else [job]
+
+
+def _async_run_of(workflow: Any) -> Callable[[Any], Any]:
+    """Older versions have a function."""
+    method = getattr(workflow, "async_run", None)
+    return method or importlib.import_module("snakemake.common").async_run  # type: ignore[no-any-return]
+
+
 class LocalRuns:
     """What Snakemake's local executor would run for a job.
 
     Raises ImportError, AttributeError or TypeError where Snakemake is not as expected.
     """
 
-    def __init__(self, workflow: Any) -> None:
+    def __init__(self, workflow: Any, marks: IncompleteMarks) -> None:
         from snakemake.executors import local
         from snakemake.jobs import Job
         from snakemake.resources import Resource  # older versions can't tell whether a tmpdir is the default
@@ -64,8 +103,8 @@ class LocalRuns:
         for name in ("_params", "_resources"):  # what `other_resources` sets
             getattr(Job, name)
         self._prepare = workflow.scheduler._local_executor.job_args_and_prepare
-        # Older versions have a function.
-        self._async_run = getattr(workflow, "async_run", None) or importlib.import_module("snakemake.common").async_run
+        self._async_run = _async_run_of(workflow)
+        self._marks = marks
         self._names = list(inspect.signature(local.run_wrapper).parameters)
         self._wanted: dict[str, tuple[str, ...]] = {}  # by the rule: the parameters of its function
         self._dependent: dict[str, bool] = {}  # by the rule: whether its params depend on resources
@@ -97,14 +136,10 @@ class LocalRuns:
         if job.shadow_dir:
             shutil.rmtree(job.shadow_dir, ignore_errors=True)
             job.shadow_dir = None
-        unmark = getattr(self._persistence, "_unmark_incomplete", None)
         for file in job.output:
             if file.flags.get("update"):
                 self._persistence.cleanup_backup(Path(file))
-            if unmark is not None:
-                unmark(self._persistence._get_key(file))
-            else:  # older versions
-                self._persistence._delete_record(self._persistence._incomplete_path, file)
+        self._marks.take_back(job)
 
     def keep(self, job: Any) -> None:
         """Have Snakemake leave the outputs and records of a job alone when it hears that it has failed."""

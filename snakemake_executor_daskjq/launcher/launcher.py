@@ -141,9 +141,8 @@ class Launcher:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         # A batch system's TERM goes to every process of the pilot; the launcher ends when its pilot does, so
         # that running jobs are ended with their grace time and not torn away.
-        # Handlers and not SIG_IGN: what is handled is as usual after an exec, so no child has to see to it.
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(signum, lambda *_: None)
+            signal.signal(signum, signal.SIG_IGN)
 
     def _descriptors(self) -> list[int]:
         """The files that are the launcher's alone. It ends with them: its pilot takes the socket's end for its own."""
@@ -201,6 +200,8 @@ class Launcher:
     def _in_child(self, frame: Frame, records: BinaryIO | None, environment: dict[str, str]) -> NoReturn:
         """In the forked child: become the job."""
         try:
+            for signum in (*HANDLED, *_IGNORED_BY_PYTHON):
+                signal.signal(signum, signal.SIG_DFL)
             enter_job(frame)
             if "ready" in frame:
                 make_ready(**frame["ready"], tmpdir=frame["tmpdir"])
@@ -391,8 +392,6 @@ def main() -> None:
     processes.die_with_parent(signal.SIGCONT)  # a launcher that is stopped can't see that its pilot has died
     sock = socket.socket(fileno=int(sys.argv[1]))
     sock.set_inheritable(False)  # no job may hold it: it would hide the launcher's death, and could speak on it
-    for signum in _IGNORED_BY_PYTHON:  # see `_handle_signals`
-        signal.signal(signum, lambda *_: None)
     gc.freeze()
     try:
         Launcher(sock).run()

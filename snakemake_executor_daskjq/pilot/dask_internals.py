@@ -6,6 +6,7 @@ Written for distributed 2025.1 to 2026.8. A pilot looks whether it is there befo
 from __future__ import annotations
 
 import importlib.metadata
+import json
 from typing import TYPE_CHECKING, Any
 
 from distributed.worker_state_machine import TaskState
@@ -50,8 +51,11 @@ async def ask_scheduler(worker: Any, operation: str) -> Any:
 
 
 def tell_at_end(worker: Any, key: str, outcome: list[Any]) -> None:
-    """Have the scheduler's plugins hear a task's outcome with the word that it has ended."""
-    worker.state.tasks[key].metadata[OUTCOME] = outcome
+    """Have the scheduler's plugins hear a task's outcome with the word that it has ended.
+
+    As JSON, which is ASCII: what msgpack can't write (half a character, of a file's name) ends the worker.
+    """
+    worker.state.tasks[key].metadata[OUTCOME] = json.dumps(outcome)
 
 
 def running_tasks(worker: Any) -> list[tuple[str, Mapping[str, float]]]:

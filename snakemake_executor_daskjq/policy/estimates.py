@@ -27,7 +27,9 @@ ROUND_TRIP_S = 0.05
 """Jobs that take less than this keep a few, which take so long together; but none that has ever taken `SURPRISE_S`."""
 
 MOST_AHEAD = 4
+KNOWN_JOBS = 20
 SURPRISE_S = 1.0
+"""A job that has run for so long has no others wait behind it."""
 
 MEMORY_MARGIN = 1.25
 """So much more than its largest job so far is set aside for a job of a rule that states no memory."""
@@ -74,7 +76,8 @@ class Estimates:
         measured_s = self.measured_s(rule)
         if measured_s is None or measured_s >= LOOK_AHEAD_S:
             return 0
-        if self._longest.get(rule, 0.0) >= SURPRISE_S or measured_s >= ROUND_TRIP_S:
+        is_known = self._measured[rule][0] >= KNOWN_JOBS and self._longest.get(rule, 0.0) < SURPRISE_S
+        if not is_known or measured_s >= ROUND_TRIP_S:
             return 1  # one that takes long has the others wait
         return max(1, min(MOST_AHEAD, math.ceil(ROUND_TRIP_S / max(measured_s, 1e-3))))
 

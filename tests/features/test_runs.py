@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import signal
 
@@ -237,6 +238,49 @@ def test_what_was_handed_over_does_not_begin_once_a_job_has_failed(workflow: Wor
     assert workflow.journal("job_withdrawn") == []
     (workflow.folder / "mended").touch()
     assert workflow.run(*many) == 0
+
+
+@pytest.mark.parametrize("level", ["direct", "workflow"])
+def test_what_is_withdrawn_is_as_incomplete_as_it_was(workflow: Workflow, level: str) -> None:
+    workflow.env["SNAKEMAKE_DASKJQ_WARM_START"] = level
+    workflow.write("""
+        rule all:
+            input: "bad", expand("out/{i}", i=range(20)), "grouped"
+        rule bad:
+            output: "bad"
+            priority: 1
+            shell: "[ -e mended ] && touch {output}"
+        rule a:
+            output: "out/{i}"
+            shell: "sleep 0.1; touch {output}"
+        rule b:
+            output: temp("half")
+            group: "g"
+            shell: "touch {output}"
+        rule c:
+            input: "half"
+            output: "grouped"
+            group: "g"
+            shell: "touch {output}"
+    """)
+    (workflow.folder / "mended").touch()
+    many = ("--jobs", "unlimited", "--daskjq-cores", "1")
+    assert workflow.run(*many) == 0
+    (workflow.folder / "mended").unlink()
+    assert workflow.run(*many, "--forceall") == 1
+    withdrawn = {event["key"] for event in workflow.journal("job_withdrawn")}
+    assert any(key.startswith("a-") for key in withdrawn)
+    assert workflow.run(*many, "--until", "a", "c", "--rerun-triggers", "mtime") == 0, workflow.output[-2000:]
+    assert "IncompleteFiles" not in workflow.output
+
+    marks = workflow.folder / ".snakemake" / "incomplete"
+    names = [f"out/{i}" for i in range(20)]
+    for name in names:  # as a machine that crashed has left them
+        (marks / base64.b64encode(name.encode()).decode()).write_text('{"external_jobid": null}')
+    assert workflow.run(*many, "--rerun-incomplete", "--forcerun", "bad") == 1
+    begun = [event["key"] for event in workflow.journal("job_placed") if event["key"].startswith("a-")]
+    left = {base64.b64decode(path.name).decode() for path in marks.iterdir() if path.is_file()}
+    assert len(left.intersection(names)) == len(names) - len(begun)
 
 
 @feature("priority")

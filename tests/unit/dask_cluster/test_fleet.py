@@ -8,12 +8,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import dask
+import pytest
 from distributed import Client, Scheduler, Worker, get_worker
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from snakemake_executor_daskjq.config.settings import ExecutorSettings, configure
-from snakemake_executor_daskjq.dask_cluster import dask_internals
-from snakemake_executor_daskjq.dask_cluster.fleet import Fleet, Watch
+from snakemake_executor_daskjq.dask_cluster import dask_internals, fleet
+from snakemake_executor_daskjq.dask_cluster.fleet import DASK_CONFIG, Fleet, Watch
 from snakemake_executor_daskjq.journal.journal import RunFolder
 from snakemake_executor_daskjq.launcher.lease import Lease
 from snakemake_executor_daskjq.model.job_spec import JobSpec
@@ -24,7 +26,7 @@ from snakemake_executor_daskjq.pilot.process import PilotWorker
 
 from ...awaiting import until
 
-ENDED = Outcome(End.FAILED, exit_status=3, cpu_s=0.5, log_tail="its last words")
+ENDED = Outcome(End.FAILED, exit_status=3, cpu_s=0.5, log_tail="its last words", detail="half a character: \udcff")
 
 
 class Heard:
@@ -32,6 +34,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.pilots: list[str] = []
+        self.heard: list[object] = []  # in this order
 
     def pilot_connected(self, pilot: str, address: str, host: str) -> None:
         self.pilots.append(pilot)
@@ -40,6 +43,7 @@ class Heard:
 
     def pilot_disconnected(self, pilot: str) -> None:
         self.pilots.remove(pilot)
+        self.heard.append(f"{pilot} is gone")
 
 
 async def job(key: str) -> None:
@@ -61,6 +65,7 @@ async def endless(key: str) -> None:
 async def connected() -> AsyncIterator[tuple[Watch, Scheduler, Worker, Client]]:
     where: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False}
     watch = Watch(Heard())
+    dask.config.set(DASK_CONFIG)  # as in a run
     async with Scheduler(protocol="tcp", port=0, dashboard_address=None, **where) as scheduler:
         scheduler.add_plugin(watch, name="daskjq")
         inside = await dask_internals.address_inside(scheduler)
@@ -101,7 +106,7 @@ def test_a_task_that_raises_is_a_lost_job_with_the_reason() -> None:
 
 
 def test_a_task_that_tells_nothing_is_a_lost_job() -> None:
-    assert outcome(silent) == Outcome(End.LOST, detail="its task has ended without an outcome")
+    assert outcome(silent) == Outcome(End.LOST, detail="its task has ended without an outcome (KeyError)")
 
 
 def test_a_cancelled_task_is_a_lost_job() -> None:
@@ -116,6 +121,53 @@ def test_a_job_under_way_is_lost_with_its_pilot() -> None:
         await scheduler.remove_worker(worker.address, stimulus_id="gave no sign of life")
 
     assert outcome(endless, lose) == Outcome(End.LOST, detail="its pilot disconnected")
+
+
+def test_a_pilot_that_is_lost_is_told_before_its_jobs_are() -> None:
+    """Else the core takes the loss for the job's own, and starts it at once, beside what may still run of it."""
+
+    async def scenario() -> list[object]:
+        async with connected() as (watch, scheduler, worker, client):
+            told = watch.expect("a#1", worker.address)
+            assert told is not None
+            heard = watch._listener.heard  # type: ignore[attr-defined]
+            told.add_done_callback(lambda done: heard.append(done.result()))
+            future = client.submit(endless, "a#1", key="a#1", pure=False)
+            await until(lambda: any(state.state == "processing" for state in scheduler.tasks.values()))
+            await scheduler.remove_worker(worker.address, stimulus_id="gave no sign of life")
+            await until(lambda: len(heard) == 2)
+            future.release()
+            return list(heard)
+
+    assert asyncio.run(asyncio.wait_for(scenario(), 60)) == [
+        "main-1 is gone",
+        Outcome(End.LOST, detail="its pilot disconnected"),
+    ]
+
+
+def test_what_a_pilot_with_another_daskjq_tells_is_a_lost_job() -> None:
+    assert dask_internals.outcome_in({"daskjq": "[1, 2]"}).end is End.LOST
+    assert dask_internals.outcome_in({"daskjq": ["no text"]}).end is End.LOST
+    assert dask_internals.outcome_in(None).end is End.LOST
+
+
+def test_a_graph_that_the_scheduler_refuses_loses_its_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> Outcome:
+        one_fleet = Fleet(configure(ExecutorSettings()), RunFolder(tmp_path), Heard())
+        async with connected() as (watch, _, worker, client):
+            one_fleet._watch, one_fleet._client = watch, client
+            looking = asyncio.create_task(one_fleet._look_at_futures())
+            outcome = await one_fleet.run(worker.address, JobSpec("a", "{}"), {})
+            looking.cancel()
+            return outcome
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(fleet, "LOOK_S", 0.1)
+    monkeypatch.setattr(Scheduler, "_create_taskstate_from_graph", refuse)
+    outcome = asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert outcome == Outcome(End.LOST, detail="its Dask future has failed")
 
 
 def test_nothing_is_expected_of_a_pilot_that_is_gone() -> None:
@@ -150,25 +202,25 @@ class Graphs(SchedulerPlugin):
 def test_jobs_that_start_together_are_one_graph_for_each_pilot(tmp_path: Path) -> None:
     async def scenario() -> tuple[list[int], list[Outcome]]:
         where: dict[str, Any] = {"host": "127.0.0.1", "dashboard": False}
-        fleet = Fleet(configure(ExecutorSettings()), RunFolder(tmp_path), Heard())
+        one_fleet = Fleet(configure(ExecutorSettings()), RunFolder(tmp_path), Heard())
         graphs = Graphs()
         async with Scheduler(protocol="tcp", port=0, dashboard_address=None, **where) as scheduler:
-            scheduler.add_plugin(fleet._watch, name="daskjq")
+            scheduler.add_plugin(one_fleet._watch, name="daskjq")
             scheduler.add_plugin(graphs, name="graphs")
             pilots = [
                 PilotWorker(PilotJobs(), scheduler_ip=scheduler.address, name=name, resources={"cores": 4}, **where)
                 for name in ("one", "two")
             ]
             async with pilots[0] as one, pilots[1] as two, Client(scheduler.address, asynchronous=True) as client:
-                fleet._client = client
+                one_fleet._client = client
                 for pilot in (one, two):
                     pilot.jobs.lease = Lease(1.0, renewed_at=0.0)  # over, so each job is told as lost at once
                 started = [
-                    asyncio.create_task(fleet.run(pilot.address, JobSpec(key, "{}"), {"cores": 1}))
+                    asyncio.create_task(one_fleet.run(pilot.address, JobSpec(key, "{}"), {"cores": 1}))
                     for key, pilot in (("a", one), ("b", one), ("c", two))
                 ]
                 outcomes = await asyncio.gather(*started)
-                late = asyncio.create_task(fleet.run(two.address, JobSpec("d", "{}"), {"cores": 1}))
+                late = asyncio.create_task(one_fleet.run(two.address, JobSpec("d", "{}"), {"cores": 1}))
                 await asyncio.sleep(0)  # it is expected, and not submitted
                 await scheduler.remove_worker(two.address, stimulus_id="gave no sign of life")
                 outcomes.append(await late)

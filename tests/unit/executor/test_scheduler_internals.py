@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from snakemake.exceptions import WorkflowError
 from snakemake.jobs import Job
 from snakemake.scheduling.job_scheduler import JobRateLimiter, JobScheduler
 from snakemake.settings.types import MaxJobsPerTimespan
 
 from snakemake_executor_daskjq.executor.scheduler_internals import Rounds, looking_once
 
-WORKFLOW = SimpleNamespace(execution_settings=SimpleNamespace(keep_going=False))
+QUEUE = SimpleNamespace(has_unfinished_queue_input_jobs=lambda: False)
+WORKFLOW = SimpleNamespace(execution_settings=SimpleNamespace(keep_going=False), dag=QUEUE)
 SNAKEMAKES = Job.is_pipe_or_service_input
 NEVER: Callable[..., Any] = lambda *_: pytest.fail("asked for what needs no choice")  # noqa: E731
 
@@ -46,6 +48,7 @@ def scheduler(rate: str | None, select: Callable[..., Any] = NEVER, **resources:
         select=select,
         valid=[],
         running=set(),
+        handled=[],
         _open_jobs=threading.Semaphore(0),
         _lock=threading.Lock(),
     )
@@ -54,6 +57,7 @@ def scheduler(rate: str | None, select: Callable[..., Any] = NEVER, **resources:
         for name in resources:
             one.resources[name] -= sum(job.scheduler_resources[name] for job in jobs)
 
+    one._handle_error = one.handled.append
     one.validate_job, one.update_available_resources = one.valid.append, take
     one.job_selector = lambda jobs: JobScheduler.job_selector(one, jobs)
     return one
@@ -91,6 +95,38 @@ def test_our_option_goes_before_both() -> None:
     assert (one.job_rate_limiter.max_jobs, one.job_rate_limiter.timespan) == (300, 60)
 
 
+def test_milliseconds_are_no_minutes() -> None:
+    one = scheduler(None, lambda jobs: jobs)
+    selected(one, 20, "100/500ms")
+    assert one.job_rate_limiter.timespan == 0.5
+
+
+def test_the_rate_stays_where_a_queue_is_looked_at_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(QUEUE, "has_unfinished_queue_input_jobs", lambda: True)
+    one = scheduler("100/1s", lambda jobs: jobs)
+    selected(one, 20)
+    assert one.job_rate_limiter is not None
+
+
+def test_a_resource_that_is_no_number_is_told_by_snakemake() -> None:
+    def refuse(job: Any) -> None:
+        raise WorkflowError(f"not an integer: {job.scheduler_resources}")
+
+    one = scheduler(None, licenses=2)
+    one.validate_job = refuse
+    with pytest.raises(WorkflowError, match="not an integer"):
+        selected(one, 2)
+
+
+def test_failures_are_heard_of_under_whichever_executor() -> None:
+    one = scheduler(None)
+    rounds = selected(one, 1)[2]
+    heard: list[Any] = []
+    rounds.failed = heard.append
+    one._handle_error("a job")
+    assert heard == one.handled == ["a job"]
+
+
 def test_what_does_not_fit_together_is_chosen_by_snakemakes_own_scheduler() -> None:
     assert selected(scheduler(None, lambda jobs: jobs[:3], licenses=3), 4)[0] == 3
     all_fit = scheduler(None, NEVER, licenses=4)
@@ -111,8 +147,9 @@ def test_another_workflows_scheduler_is_left_alone(selector: Any) -> None:
 def test_a_snakemake_of_another_kind_goes_its_own_way() -> None:
     other = scheduler("100/1s", lambda jobs: jobs)
     del other.job_rate_limiter
-    count, _, rounds = selected(other, 500)
+    count, told, rounds = selected(other, 500, "9/1s")
     assert count == 500
+    assert "--daskjq-max-jobs-per-timespan has no effect" in told[0]
     rounds.merge()
     assert not other._open_jobs.acquire(blocking=False)
 

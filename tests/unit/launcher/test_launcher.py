@@ -17,7 +17,7 @@ import pytest
 
 from snakemake_executor_daskjq.launcher import processes
 from snakemake_executor_daskjq.model.outcome import End, Outcome
-from snakemake_executor_daskjq.model.request import Grant, Launch, Limits, WarmStart
+from snakemake_executor_daskjq.model.request import Command, Grant, Launch, Limits, WarmStart
 from snakemake_executor_daskjq.pilot import launcher_client as client
 from snakemake_executor_daskjq.pilot.contexts import Launchers
 from snakemake_executor_daskjq.pilot.grants import Grants
@@ -376,3 +376,25 @@ def test_a_host_that_is_not_ready_in_time_is_ended_and_told(opening: dict[str, s
     with pytest.raises(OSError if opening is None else client.RefusedError, match=re.escape(words)):
         asyncio.run(LauncherHandle.start(opening, 0.01))
     assert processes.children_of(os.getpid()) == before
+
+
+def test_a_job_that_awaits_its_inputs_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    """It has not become its command yet, and must not once it was told to end."""
+
+    async def body() -> Outcome:
+        handle = await LauncherHandle.start()
+        missing = str(tmp_path / "missing")
+        command = Command((("/bin/sh", "-c", "touch ran"),), str(tmp_path), wait_for=(missing,), latency_wait_s=60)
+        grant = Grant(tmpdir=str(tmp_path))
+        log = tmp_path / "log"
+        launch = Launch("a", (), (), "", str(log), "", warm_start=WarmStart.DIRECT, command=command, grant=grant)
+        job = asyncio.create_task(handle.run(launch, WarmStart.DIRECT))
+        await appears(log)
+        stopping = asyncio.create_task(handle.stop(20.0))
+        outcome = await asyncio.wait_for(job, 15)  # long before it would be killed
+        await stopping
+        return outcome
+
+    outcome = asyncio.run(body())
+    assert (outcome.end, outcome.signal_number) == (End.LOST, signal.SIGTERM)
+    assert not (tmp_path / "ran").exists()

@@ -22,6 +22,10 @@ def test_short_jobs_wait_at_the_pilot_for_as_long_as_a_round_trip_takes() -> Non
     assert estimates.ahead_of("a") == 0  # nothing is known of it
     for rule, wall_s in (("a", 0.005), ("b", 0.02), ("c", 0.2), ("d", 0.3)):
         estimates.job_ended(rule, wall_s)
+    assert [estimates.ahead_of(rule) for rule in "abcd"] == [1, 1, 1, 0]  # one says little
+    for rule, wall_s in (("a", 0.005), ("b", 0.02), ("c", 0.2), ("d", 0.3)):
+        for _ in range(19):
+            estimates.job_ended(rule, wall_s)
     assert [estimates.ahead_of(rule) for rule in "abcd"] == [4, 3, 1, 0]
     for wall_s in (*[0.005] * 99, 2.0):  # in the mean still short, but others would wait for such a one
         estimates.job_ended("a", wall_s)
