@@ -24,7 +24,7 @@ from snakemake_executor_daskjq.pilot.grants import Grants
 from snakemake_executor_daskjq.pilot.jobs import run_granted
 from snakemake_executor_daskjq.pilot.launcher_client import LauncherHandle, _outcome
 
-from ...awaiting import appears, gone
+from ...awaiting import appears, gone, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="process control needs Linux")
 
@@ -389,7 +389,7 @@ def test_a_job_that_awaits_its_inputs_ends_when_it_is_told_to(tmp_path: Path) ->
         log = tmp_path / "log"
         launch = Launch("a", (), (), "", str(log), "", warm_start=WarmStart.DIRECT, command=command, grant=grant)
         job = asyncio.create_task(handle.run(launch, WarmStart.DIRECT))
-        await appears(log)
+        await until(log.exists)
         stopping = asyncio.create_task(handle.stop(20.0))
         outcome = await asyncio.wait_for(job, 15)  # long before it would be killed
         await stopping
