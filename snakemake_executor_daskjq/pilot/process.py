@@ -44,6 +44,12 @@ EXIT_S = 10.0
 KNOCK_S = 2.0
 """A pilot that has not connected yet asks this often whether its scheduler is still there."""
 
+DASK_CONFIG = {
+    "distributed.worker.http.routes": [],  # the port is open, but answers nothing
+    "distributed.worker.profile.enabled": False,  # a hundred looks a second at threads that run nothing
+    "distributed.admin.tick.interval": "1s",
+}
+
 logger = logging.getLogger("distributed.worker")
 
 
@@ -111,7 +117,7 @@ class PilotWorker(Worker):  # type: ignore[misc]
 
 async def serve(options: dict[str, Any], lease_s: float | None) -> None:
     """Run the worker until it is told to end or has lost its scheduler. Raises TimeoutError if it never connects."""
-    dask.config.set({"distributed.worker.http.routes": []})  # the port is open, but answers nothing
+    dask.config.set(DASK_CONFIG)
     told = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(signum, told.set)
