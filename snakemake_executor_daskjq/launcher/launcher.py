@@ -215,10 +215,13 @@ class Launcher:
             not_started(error)
 
     def _reap(self) -> None:
+        strays: dict[str | None, list[int]] | None = None
         for pid in _ended_children():
-            child = self._children.pop(pid, None)
             ended_at = time.time()
-            lingers = child is not None and child.products is not None and child.job in self._strays()
+            if strays is None:  # what an ended child has left has come to this process when it ended
+                strays = self._strays()
+            child = self._children.pop(pid, None)
+            lingers = child is not None and child.products is not None and child.job in strays
             if child is not None and not lingers:
                 # The job is over when its child is: what it left running would use resources that are
                 # free now. The child is not reaped yet, so its process group can't be another's.
@@ -245,7 +248,8 @@ class Launcher:
                     self._lingering[child.job] = Lingering.since(time.monotonic(), ended, child.products or (), wait_s)
                 else:
                     self._send_ended(ended)
-        self._signal_strays(signal.SIGKILL, of_running_jobs=False)
+        if strays is None or strays:
+            self._signal_strays(signal.SIGKILL, of_running_jobs=False)
 
     def _look_at_lingering(self) -> None:
         now, strays = time.monotonic(), self._strays()
