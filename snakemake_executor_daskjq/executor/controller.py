@@ -368,6 +368,6 @@ class Controller:
                 for event in journal.read(self._folder.journal_path):
                     if event.get("event") == "job_submitted":
                         waiting.add(str(event["key"]))
-                    elif event.get("event") in ("job_placed", "job_withdrawn"):
+                    elif event.get("event") == "job_placed":
                         waiting.discard(str(event["key"]))
         return frozenset(waiting)

@@ -101,13 +101,14 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 asked.append((job, wanted, own))
         self._warn_of_unmet([(request, own) for _, request, own in asked], pools)
         batch: list[tuple[Request, JobSpec]] = []
+        untouched: list[JobExecutorInterface] = []
         begun = time.monotonic()
         for job, request, own in asked:
             if time.monotonic() - begun > HAND_OVER_S:  # the first of many must not wait for the last
                 self._submit(controller, batch)
                 batch, begun = [], time.monotonic()
             if self._reporting.is_ending:
-                self._reporting.withdrawn(job)
+                untouched.append(job)
                 continue
             self._marks.note(job)
             self.run_job_pre(job)
@@ -124,6 +125,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             batch.append((request, spec_of(launch)))
         self._has_submitted = True
         self._submit(controller, batch)
+        if untouched:
+            self._reporting.withdrawn(untouched)
 
     def run_job(self, job: JobExecutorInterface) -> None:
         self.run_jobs([job])
@@ -233,8 +236,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._reporting.tell(f"ending {len(submitted)} jobs and all pilots.")
         stopped = controller.stop(cancel=cancel)
         self._reporting.close()
-        for key, job in submitted.items():
-            begun = job.is_sent and key not in stopped.waiting
+        for key, job in self._reporting.left():
+            begun = job.is_sent and key not in stopped.waiting and key not in self._reporting.untouched
             if job.is_direct and self._direct is not None:
                 self._direct.interrupted(job.info.job, begun=begun)
             elif not begun:

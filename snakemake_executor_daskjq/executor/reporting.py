@@ -20,6 +20,8 @@ from ..model.outcome import End
 from ..text import printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
     from snakemake_interface_executor_plugins.executors.real import RealExecutor
 
@@ -82,7 +84,8 @@ class Reporting:
         self._keep_logs = keep_logs
         self._logs: dict[Any, str] = {}  # of jobs that have succeeded as far as we know
         self.is_ending = False  # for a job that has failed; no other is to begin
-        self._withdrawn = 0
+        self.untouched: set[str] = set()  # the keys of jobs that were withdrawn
+        self._has_withdrawn = False
         self._logger = executor.logger
         self._controller: Controller | None = None
         self._direct: DirectStarts | None = None
@@ -133,17 +136,24 @@ class Reporting:
             if self._controller is not None:
                 self._controller.withdraw()
 
-    def withdrawn(self, job: Any) -> None:
-        """A job is not to begin any more."""
+    def withdrawn(self, jobs: Sequence[Any]) -> None:
+        """Jobs are not to begin any more."""
         assert self._rounds is not None
-        self._withdrawn += 1
-        if self._withdrawn == 1:
+        if not self._has_withdrawn:
+            self._has_withdrawn = True
             self.tell("jobs that have not begun are withdrawn, for one has failed (with --keep-going they would run).")
-        self._rounds.withdraw(job)
+        self._rounds.withdraw(jobs)
+
+    def left(self) -> Iterator[tuple[str, Submitted]]:
+        """Take out, one by one, the jobs that Snakemake has not heard of; the thread may be at work still."""
+        with contextlib.suppress(KeyError):
+            while True:
+                yield self.submitted.popitem()
 
     # -- what the controller says ----------------------------------------------------------------------------------
 
     def jobs_ended(self, ends: list[Ended]) -> None:
+        self.untouched.update(ended.key for ended in ends if ended.outcome.end is End.WITHDRAWN)
         self._queue.put(ends)
 
     def hear(self, level: str, text: str) -> None:
@@ -184,12 +194,15 @@ class Reporting:
         match item:
             case list():
                 for ended in item:
-                    if ended.outcome.end is not End.WITHDRAWN:
-                        controller.reported(ended.key, success=ended.outcome.end is End.SUCCEEDED)
+                    if ended.outcome.end is End.WITHDRAWN:
+                        continue
+                    controller.reported(ended.key, success=ended.outcome.end is End.SUCCEEDED)
                     try:
                         self._report_end(ended)
                     except Exception as defect:  # the others of the list have ended, too
                         self._executor.workflow.scheduler.executor_error_callback(defect)
+                if untouched := [ended.key for ended in item if ended.outcome.end is End.WITHDRAWN]:
+                    self._withdraw(untouched)
                 rounds.merge()
             case _Unprepared(info, rule, key, why):
                 controller.reported(key, success=False)
@@ -203,14 +216,8 @@ class Reporting:
                 self._executor.workflow.scheduler.executor_error_callback(error)
 
     def _report_end(self, ended: Ended) -> None:
-        job, outcome = self.submitted.pop(ended.key), ended.outcome
-        if outcome.end is End.WITHDRAWN:
-            if job.is_direct and self._direct is not None:
-                self._direct.ended(ended.key)
-                self._direct.interrupted(job.info.job, begun=False)
-            elif self._marks is not None:
-                self._marks.take_back(job.info.job)
-            self.withdrawn(job.info.job)
+        job, outcome = self.submitted.pop(ended.key, None), ended.outcome
+        if job is None:  # the run ends, and has taken it out
             return
         if outcome.warning:
             self.warn(f"a job of rule {job.rule} {outcome.warning}; log: {job.log_path}")
@@ -230,6 +237,20 @@ class Reporting:
             self._executor.report_job_success(job.info)
         else:
             self._report_failure(job, outcome, ended.pilot)
+
+    def _withdraw(self, keys: Iterable[str]) -> None:
+        """Take back what was made for jobs that do not begin."""
+        jobs = []
+        for key in keys:
+            if (job := self.submitted.pop(key, None)) is None:
+                continue
+            if job.is_direct and self._direct is not None:
+                self._direct.ended(key)
+                self._direct.interrupted(job.info.job, begun=False)
+            elif self._marks is not None:
+                self._marks.take_back(job.info.job)
+            jobs.append(job.info.job)
+        self.withdrawn(jobs)
 
     def _report_failure(self, job: Submitted, outcome: Outcome, pilot: str) -> None:
         message = f"{outcome.reason()} on pilot {pilot}; log: {job.log_path}"

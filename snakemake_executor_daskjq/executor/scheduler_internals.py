@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 DEFAULT_RATE = 100, 1
 """Jobs and seconds: Snakemake's `--max-jobs-per-timespan` where the user gives none. The same given can't be told."""
@@ -55,10 +55,10 @@ class Rounds:
             return False
         return bool(job.attempt > job.restart_times)
 
-    def withdraw(self, job: Any) -> None:
-        """Have Snakemake not wait for a job any more, of whose end it is not told."""
+    def withdraw(self, jobs: Iterable[Any]) -> None:
+        """Have Snakemake not wait for jobs any more, of whose ends it is not told."""
         with self._scheduler._lock:
-            self._scheduler.running.discard(job)
+            self._scheduler.running.difference_update(jobs)
             self._scheduler._open_jobs.release()
 
     def _step_in(self) -> None:

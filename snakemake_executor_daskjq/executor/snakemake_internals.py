@@ -54,7 +54,6 @@ class IncompleteMarks:
 
     def __init__(self, workflow: Any) -> None:
         self._persistence = workflow.persistence
-        self._async_run = _async_run_of(workflow)
         # Without these options Snakemake runs nothing where outputs are marked.
         options = workflow.dag_settings, workflow.dag
         self._may_have_been = any(
@@ -65,27 +64,29 @@ class IncompleteMarks:
     def note(self, job: Any) -> None:
         """A job is about to be marked: what an earlier run has left is not ours."""
         if self._may_have_been:
-            for one in _members(job):
-                self._before.update(map(str, self._async_run(self._persistence.incomplete(one))))
+            self._before.update(str(file) for one in _members(job) for file in one.output if self._is_marked(file))
+
+    def _is_marked(self, file: Any) -> bool:
+        """Not by `incomplete`, which lists all marks each time that one was made."""
+        persistence = self._persistence
+        if not hasattr(persistence, "_record_path"):  # no files
+            return bool(persistence._filter_incomplete_keys([persistence._get_key(file)]))
+        key = persistence._get_key(file) if hasattr(persistence, "_get_key") else file
+        return os.path.exists(persistence._record_path(persistence._incomplete_path, key))
 
     def take_back(self, job: Any) -> None:
-        """A job does not begin."""
+        """A job does not begin. What can't be unmarked stays."""
         unmark = getattr(self._persistence, "_unmark_incomplete", None)
         for file in (file for one in _members(job) for file in one.output if str(file) not in self._before):
-            if unmark is not None:
-                unmark(self._persistence._get_key(file))
-            else:  # older versions
-                self._persistence._delete_record(self._persistence._incomplete_path, file)
+            with contextlib.suppress(Exception):
+                if unmark is not None:
+                    unmark(self._persistence._get_key(file))
+                else:  # older versions
+                    self._persistence._delete_record(self._persistence._incomplete_path, file)
 
 
 def _members(job: Any) -> list[Any]:
     return list(job.jobs) if job.is_group() else [job]
-
-
-def _async_run_of(workflow: Any) -> Callable[[Any], Any]:
-    """Older versions have a function."""
-    method = getattr(workflow, "async_run", None)
-    return method or importlib.import_module("snakemake.common").async_run  # type: ignore[no-any-return]
 
 
 class LocalRuns:
@@ -103,7 +104,8 @@ class LocalRuns:
         for name in ("_params", "_resources"):  # what `other_resources` sets
             getattr(Job, name)
         self._prepare = workflow.scheduler._local_executor.job_args_and_prepare
-        self._async_run = _async_run_of(workflow)
+        # Older versions have a function.
+        self._async_run = getattr(workflow, "async_run", None) or importlib.import_module("snakemake.common").async_run
         self._marks = marks
         self._names = list(inspect.signature(local.run_wrapper).parameters)
         self._wanted: dict[str, tuple[str, ...]] = {}  # by the rule: the parameters of its function

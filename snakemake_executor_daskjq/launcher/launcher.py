@@ -208,6 +208,9 @@ class Launcher:
             if records is not None:
                 from . import benchmark
 
+                signal.set_wakeup_fd(-1)
+                for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                    signal.signal(signum, lambda *_: None)  # the command gets them, too, and is waited for
                 benchmark.run(frame["benchmark"], environment, records)
             execute = os.execve if os.path.isabs(frame["argv"][0]) else os.execvpe
             execute(frame["argv"][0], frame["argv"], environment)
@@ -216,10 +219,15 @@ class Launcher:
 
     def _reap(self) -> None:
         strays: dict[str | None, list[int]] | None = None
+        dead: set[int] = set()
+        has_strays = False
         for pid in _ended_children():
             ended_at = time.time()
-            if strays is None:  # what an ended child has left has come to this process when it ended
+            if strays is None or pid in self._children.keys() - dead:
+                # What a child has left comes to this process when it ends: it is seen if that was before.
+                dead = {one for one in self._children if _has_ended(one)}
                 strays = self._strays()
+                has_strays = has_strays or bool(strays)
             child = self._children.pop(pid, None)
             lingers = child is not None and child.products is not None and child.job in strays
             if child is not None and not lingers:
@@ -248,7 +256,7 @@ class Launcher:
                     self._lingering[child.job] = Lingering.since(time.monotonic(), ended, child.products or (), wait_s)
                 else:
                     self._send_ended(ended)
-        if strays is None or strays:
+        if strays is None or has_strays:
             self._signal_strays(signal.SIGKILL, of_running_jobs=False)
 
     def _look_at_lingering(self) -> None:
@@ -375,6 +383,13 @@ def _benchmark(child: Child) -> Frame:
     with child.records as records:
         records.seek(0)
         return {"benchmark": records.read().decode("ascii", "replace")}
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended; it is not reaped."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    return True
 
 
 def _ended_children() -> Iterator[int]:

@@ -21,7 +21,7 @@ from ..journal import events as journal
 from ..model.outcome import PILOT_ENDS, PILOT_GONE, End, Outcome
 from ..model.usage import Usage
 from . import messages
-from .estimates import LOOK_AHEAD_S, UNKNOWN_RUNTIME_S, Estimates
+from .estimates import LOOK_AHEAD_S, SURPRISE_S, UNKNOWN_RUNTIME_S, Estimates
 from .fit import could_hold
 from .idle import Prospects
 from .losses import Losses
@@ -165,6 +165,7 @@ class Core:
     def _withdraw(self) -> None:
         waiting = self.waiting
         self._ready.remove(set(waiting))
+        self._estimates.nothing_to_come()
         for key in waiting:
             self._out.record(journal.JobWithdrawn(key=key))
             self._out.add(messages.ReportEnd(self._jobs.pop(key).request, Outcome(End.WITHDRAWN), ""))
@@ -333,7 +334,9 @@ class Core:
         like, room = requests[0], pilot.room
         if room is None or any(request.shape != like.shape for request in requests):
             return
-        most *= len(pilot.jobs) - len(pilot.ahead)
+        # What has run for long may go on, and has none wait behind it.
+        running = [self._jobs[key] for key in pilot.jobs.difference(pilot.ahead)]
+        most *= sum(now - job.placed_at < SURPRISE_S for job in running)
         while len(pilot.ahead) < most and may_start_ahead(like, room, self._ready, now):
             if room.misfits(like, now, amounts=room.capacity) or (request := self._ready.take_like(like)) is None:
                 return

@@ -29,7 +29,7 @@ ROUND_TRIP_S = 0.05
 MOST_AHEAD = 4
 KNOWN_JOBS = 20
 SURPRISE_S = 1.0
-"""A job that has run for so long has no others wait behind it."""
+"""A job that has run for so long has no others wait behind it, and one of its rule a single one at most."""
 
 MEMORY_MARGIN = 1.25
 """So much more than its largest job so far is set aside for a job of a rule that states no memory."""
@@ -92,6 +92,10 @@ class Estimates:
         """The workflow's rules as they were when the first jobs came."""
         self._follows = outlook.follows
         self._to_come = None if outlook.is_open_ended else Counter(outlook.jobs)
+
+    def nothing_to_come(self) -> None:
+        """The run ends with the jobs that run."""
+        self._to_come = Counter()
 
     def submitted(self, rule: str) -> None:
         if self._to_come is not None:

@@ -107,7 +107,7 @@ class Run:
             self.walls_s[job.request.rule].append(event["ended_at"] - event["started_at"])
 
     def _job_withdrawn(self, event: dict[str, Any]) -> None:
-        del self.jobs[event["key"]]
+        self.jobs[event["key"]].ended = {"end": "withdrawn"}
 
     def _pilot_requested(self, event: dict[str, Any]) -> None:
         self.pilots[event["pilot"]] = PilotLife(event["pilot"], self.pools[event["pool"]], event["t"])

@@ -204,6 +204,6 @@ def test_snakemake_waits_for_no_withdrawn_job() -> None:
     one = scheduler(None)
     rounds = selected(one, 1)[2]
     one.running = {"a", "b"}
-    rounds.withdraw("a")
+    rounds.withdraw(["a"])
     assert one.running == {"b"}
     assert one._open_jobs.acquire(blocking=False)

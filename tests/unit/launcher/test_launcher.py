@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from snakemake_executor_daskjq.launcher import launcher as launcher_module
 from snakemake_executor_daskjq.launcher import processes
+from snakemake_executor_daskjq.launcher.launcher import Child, Launcher
+from snakemake_executor_daskjq.launcher.watch import Bounds
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Command, Grant, Launch, Limits, WarmStart
 from snakemake_executor_daskjq.pilot import launcher_client as client
@@ -398,3 +402,48 @@ def test_a_job_that_awaits_its_inputs_ends_when_it_is_told_to(tmp_path: Path) ->
     outcome = asyncio.run(body())
     assert (outcome.end, outcome.signal_number) == (End.LOST, signal.SIGTERM)
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_benchmarked_job_has_its_grace_time_too(tmp_path: Path) -> None:
+    async def body() -> Outcome:
+        handle = await LauncherHandle.start()
+        script = "trap 'sleep 0.3; echo bye > bye; exit 3' TERM; echo up > up; sleep 300 & wait"
+        command = Command((("/bin/sh", "-c", script),), str(tmp_path), benchmark=True)
+        grant = Grant(tmpdir=str(tmp_path))
+        launch = Launch("a", (), (), "", str(tmp_path / "log"), "", command=command, grant=grant)
+        job = asyncio.create_task(handle.run(launch, WarmStart.DIRECT))
+        await appears(tmp_path / "up")
+        stopping = asyncio.create_task(handle.stop(10.0))
+        outcome = await asyncio.wait_for(job, 15)
+        await stopping
+        return outcome
+
+    assert asyncio.run(body()).end is End.LOST
+    assert (tmp_path / "bye").exists()
+
+
+def test_what_a_child_leaves_is_seen_also_where_it_ends_while_others_are_reaped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one is alive when it is looked for strays first, and then not."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        launcher = Launcher(theirs)
+        scans: list[dict[str | None, list[int]]] = [{}, {"b": [4711]}]
+        monkeypatch.setattr(launcher, "_strays", lambda: scans.pop(0) if scans else {})
+        pids = []
+        for name in "ab":
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            pids.append(pid)
+            launcher._children[pid] = Child(name, pid, Bounds(), 0, products=())
+        for pid in pids:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        monkeypatch.setattr(launcher_module, "_has_ended", lambda pid: pid == pids[0])
+        monkeypatch.setattr(launcher_module, "_ended_children", lambda: iter(pids))
+        launcher._reap()
+        assert list(launcher._lingering) == ["b"]
+        assert not scans
+        for end in (launcher._wakeup, launcher._signalled, launcher._selector):
+            end.close()

@@ -13,6 +13,7 @@ from snakemake_executor_daskjq.model.request import Outlook, Request
 from snakemake_executor_daskjq.model.usage import Usage
 from snakemake_executor_daskjq.policy import messages, planner
 from snakemake_executor_daskjq.policy.core import UPKEEP_S
+from snakemake_executor_daskjq.policy.estimates import SURPRISE_S
 from snakemake_executor_daskjq.policy.losses import CRASH_BUDGET, LOSS_BUDGET
 from snakemake_executor_daskjq.policy.pilots import SUBMISSIONS_A_MINUTE
 
@@ -430,3 +431,18 @@ def test_a_job_that_was_lost_is_none_that_has_not_begun() -> None:
     assert run.reports == []
     run.end("j0")
     assert run.reports == [("j0", End.SUCCEEDED, "main-1")]
+
+
+def test_nothing_waits_behind_a_job_that_has_run_for_long() -> None:
+    run = Player(POOL)
+    run.submit(*jobs(200))
+    run.connect("main-1")
+    for _ in range(30):
+        run.end(run.running[0][0], wall_s=0.01)
+    beside = len(run.running) - POOL.cores
+    assert beside > 0
+    run.wait(SURPRISE_S)
+    (job, *_) = run.running
+    before = len(run.running)
+    run.end(job[0], wall_s=0.01)  # the others have run for a second by now
+    assert len(run.running) < before
