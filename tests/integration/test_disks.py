@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ..workflow import Workflow
+from ..workflow import KEEP_LOGS, Workflow
 
 pytestmark = pytest.mark.needs("root", "mount")
 
@@ -71,7 +71,7 @@ def test_a_journal_and_logs_that_cannot_be_written_any_more_lose_no_outcome(work
 
 def test_a_rule_whose_logs_have_no_place_ends_the_run_with_the_reason(workflow: Workflow, disk: Path) -> None:
     workflow.write(HELD_IN_TURN)
-    process = workflow.start("--jobs", "2", "--daskjq-log-folder", str(disk / "logs"))
+    process = workflow.start("--jobs", "2", "--daskjq-log-folder", str(disk / "logs"), KEEP_LOGS)
     workflow.wait_for("up")
     use_up_inodes(disk)
     (workflow.folder / "go").touch()

@@ -11,7 +11,7 @@ import pytest
 from ..levels import FORKED, LEVELS, assert_same, assert_started_at, at_level, facts
 from ..programs import VARIANT_CALLING
 from ..snakefiles import HELD
-from ..workflow import Workflow
+from ..workflow import KEEP_LOGS, Workflow
 
 # As much of Snakemake's language as one small workflow can hold; the outputs say what a rule saw.
 RICH = r"""
@@ -397,7 +397,7 @@ def test_what_is_printed_in_a_warm_parse_is_in_no_file(workflow: Workflow) -> No
                 print("said by the rule")
                 open(output[0], "w").close()
     """)
-    assert workflow.run() == 0, workflow.output[-3000:]
+    assert workflow.run("--jobs", "2", KEEP_LOGS) == 0, workflow.output[-3000:]
     (log,) = (path for path in workflow.run_folders[-1].glob("logs/*/*") if path.is_file())
     assert "said by the rule" in log.read_text()
     assert not any(words in log.read_text() for words in ("said to", "not ended"))
