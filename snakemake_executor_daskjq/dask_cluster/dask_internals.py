@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 CLIENT_INTERVAL_S = 0.1
+"""Likewise what a scheduler tells its clients: they hear of outcomes in another way."""
 
 _USED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (SpecCluster, ("_correct_state",)),
@@ -35,7 +36,7 @@ _USED: tuple[tuple[type, tuple[str, ...]], ...] = (
     (TaskFinishedMsg, ("metadata",)),
     (WorkerState, ("last_seen", "metrics", "host", "name")),
     (ConnectionPool, ("remove",)),
-    (Client, ("submit", "run")),
+    (Client, ("submit", "map", "run")),
 )
 _USED_OF_CLUSTER = ("worker_spec", "scheduler")
 _USED_OF_SCHEDULER = ("handlers", "workers", "listen", "listeners", "stream_comms", "client_comms")

@@ -238,10 +238,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._reporting.close()
         for key, job in self._reporting.left():
             begun = job.is_sent and key not in stopped.waiting and key not in self._reporting.untouched
-            if job.is_direct and self._direct is not None:
-                self._direct.interrupted(job.info.job, begun=begun)
-            elif not begun:
-                self._marks.take_back(job.info.job)
+            self._reporting.interrupted(job, begun=begun)
         if self._direct is not None:
             self._direct.close()
         self._signals.restore()

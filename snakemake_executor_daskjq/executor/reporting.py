@@ -144,6 +144,13 @@ class Reporting:
             self.tell("jobs that have not begun are withdrawn, for one has failed (with --keep-going they would run).")
         self._rounds.withdraw(jobs)
 
+    def interrupted(self, job: Submitted, *, begun: bool) -> None:
+        """A job comes to no end: take back what was made for it, or what it has begun to write."""
+        if job.is_direct and self._direct is not None:
+            self._direct.interrupted(job.info.job, begun=begun)
+        elif not begun and self._marks is not None:
+            self._marks.take_back(job.info.job)
+
     def left(self) -> Iterator[tuple[str, Submitted]]:
         """Take out, one by one, the jobs that Snakemake has not heard of; the thread may be at work still."""
         with contextlib.suppress(KeyError):
@@ -244,11 +251,9 @@ class Reporting:
         for key in keys:
             if (job := self.submitted.pop(key, None)) is None:
                 continue
-            if job.is_direct and self._direct is not None:
+            if self._direct is not None:
                 self._direct.ended(key)
-                self._direct.interrupted(job.info.job, begun=False)
-            elif self._marks is not None:
-                self._marks.take_back(job.info.job)
+            self.interrupted(job, begun=False)
             jobs.append(job.info.job)
         self.withdrawn(jobs)
 

@@ -212,8 +212,7 @@ class Launcher:
                 for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                     signal.signal(signum, lambda *_: None)  # the command gets them, too, and is waited for
                 benchmark.run(frame["benchmark"], environment, records)
-            execute = os.execve if os.path.isabs(frame["argv"][0]) else os.execvpe
-            execute(frame["argv"][0], frame["argv"], environment)
+            os.execvpe(frame["argv"][0], frame["argv"], environment)
         except BaseException as error:
             not_started(error)
 

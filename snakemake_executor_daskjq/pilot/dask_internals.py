@@ -40,9 +40,15 @@ def check(worker: Any) -> None:
     if lacking := [f"Worker.{name}" for name in ("contact_address", "scheduler") if not hasattr(worker, name)]:
         raise UnexpectedDaskError(", ".join(lacking))
     running_tasks(worker)
-    worker.batched_stream.interval = INTERVAL_S
     if "metadata" not in TaskState.__dataclass_fields__:
         raise UnexpectedDaskError("TaskState.metadata")
+    if not hasattr(worker, "batched_stream"):
+        raise UnexpectedDaskError("Worker.batched_stream")
+
+
+def batch_messages(worker: Any) -> None:
+    """Have a worker send many small messages to its scheduler at once."""
+    worker.batched_stream.interval = INTERVAL_S
 
 
 async def ask_scheduler(worker: Any, operation: str) -> Any:

@@ -134,6 +134,7 @@ async def _serve(jobs: PilotJobs, options: dict[str, Any], lease_s: float | None
     processes.become_subreaper()  # for what a launcher that dies leaves behind
     worker = await _connect(jobs, options)
     dask_internals.check(worker)
+    dask_internals.batch_messages(worker)
     jobs.begin_lease(lease_s)
     ends = [asyncio.create_task(end) for end in (worker.finished(), told.wait(), _over(jobs.lease))]
     if lease_s is not None:

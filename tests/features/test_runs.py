@@ -208,21 +208,33 @@ def test_snakemakes_default_rate_is_lifted_unless_the_user_gives_it_to_us(workfl
     assert len(workflow.journal("job_submitted")) == 5
 
 
+ONE_FAILS = """
+rule bad:
+    output: "bad"
+    priority: 1
+    shell: "[ -e mended ] && touch {output}"
+rule a:
+    output: "out/{i}"
+    shell: "sleep 0.1; touch {output}"
+"""
+GROUPED = """
+rule b:
+    output: temp("half")
+    group: "g"
+    shell: "touch {output}"
+rule c:
+    input: "half"
+    output: "grouped"
+    group: "g"
+    shell: "touch {output}"
+"""
+
+
 @feature("--jobs unlimited: a job fails", note="what has not begun is withdrawn, unless `--keep-going` is given")
 @pytest.mark.parametrize("level", ["direct", "workflow"])
 def test_what_was_handed_over_does_not_begin_once_a_job_has_failed(workflow: Workflow, level: str) -> None:
     workflow.env["SNAKEMAKE_DASKJQ_WARM_START"] = level
-    workflow.write("""
-        rule all:
-            input: "bad", expand("out/{i}", i=range(36))
-        rule bad:
-            output: "bad"
-            priority: 1
-            shell: "[ -e mended ] && touch {output}"
-        rule a:
-            output: "out/{i}"
-            shell: "sleep 0.1; touch {output}"
-    """)
+    workflow.write('rule all:\n    input: "bad", expand("out/{i}", i=range(36))\n' + ONE_FAILS)
     many = ("--jobs", "unlimited", "--daskjq-cores", "1")
     assert workflow.run(*many) == 1
     begun = {event["key"] for event in workflow.journal("job_placed")}
@@ -244,26 +256,7 @@ def test_what_was_handed_over_does_not_begin_once_a_job_has_failed(workflow: Wor
 @pytest.mark.parametrize("level", ["direct", "workflow"])
 def test_what_is_withdrawn_is_as_incomplete_as_it_was(workflow: Workflow, level: str) -> None:
     workflow.env["SNAKEMAKE_DASKJQ_WARM_START"] = level
-    workflow.write("""
-        rule all:
-            input: "bad", expand("out/{i}", i=range(20)), "grouped"
-        rule bad:
-            output: "bad"
-            priority: 1
-            shell: "[ -e mended ] && touch {output}"
-        rule a:
-            output: "out/{i}"
-            shell: "sleep 0.1; touch {output}"
-        rule b:
-            output: temp("half")
-            group: "g"
-            shell: "touch {output}"
-        rule c:
-            input: "half"
-            output: "grouped"
-            group: "g"
-            shell: "touch {output}"
-    """)
+    workflow.write('rule all:\n    input: "bad", expand("out/{i}", i=range(20)), "grouped"\n' + ONE_FAILS + GROUPED)
     (workflow.folder / "mended").touch()
     many = ("--jobs", "unlimited", "--daskjq-cores", "1")
     assert workflow.run(*many) == 0
