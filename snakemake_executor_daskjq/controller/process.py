@@ -44,6 +44,9 @@ LOOK_S = 2.0
 MOST_ENDS = 500
 """So many ends at most go into one message, for each may bring the last lines of a log."""
 
+GATHER_S = 0.01
+"""After ends have been told, further ones are gathered for so long: each message wakes Snakemake's process."""
+
 FLUSH_S = 5.0
 """So long the last words wait for a Snakemake that does not listen."""
 
@@ -54,10 +57,12 @@ class Speaker:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._ends: list[protocol.Ended] = []
+        self._ends_from = 0.0  # in the loop's time: when the next ends may be sent
 
     def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
         if not self._ends:  # what ends within one turn of the loop is one message
-            asyncio.get_running_loop().call_soon(self._send_ends)
+            loop = asyncio.get_running_loop()
+            loop.call_at(max(self._ends_from, loop.time()), self._send_ends)
         self._ends.append(protocol.Ended(request.key, pilot, outcome))
 
     def tell(self, text: str) -> None:
@@ -77,6 +82,7 @@ class Speaker:
         while self._ends:
             ends, self._ends = self._ends[:MOST_ENDS], self._ends[MOST_ENDS:]
             self._writer.write(encode(protocol.ends_frame(ends)))
+            self._ends_from = asyncio.get_running_loop().time() + GATHER_S
 
     async def close(self) -> None:
         """Send what is left."""

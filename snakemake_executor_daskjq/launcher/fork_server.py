@@ -69,7 +69,7 @@ class ForkServer(Launcher):
         handlers = {signum: signal.getsignal(signum) for signum in HANDLED}
         self._jobs_handlers = {s: signal.SIG_DFL if handler is None else handler for s, handler in handlers.items()}
 
-    def _start(self, frame: Frame) -> None:
+    def _start(self, frame: Frame) -> int | None:
         try:
             self._prepare(frame)
         except StaleError as error:
@@ -77,7 +77,11 @@ class ForkServer(Launcher):
         except Exception as error:  # whatever it is about this job, others run here
             self.send(op="stale", id=frame["id"], why=f"it can't be prepared: {error!r}", scope=Scope.JOB)
         else:
-            super()._start(frame)
+            pid = super()._start(frame)
+            if pid is not None:
+                self.send(op="started", id=frame["id"], pid=pid)
+            return pid
+        return None
 
     def _in_child(self, frame: Frame, *_: object) -> NoReturn:
         try:

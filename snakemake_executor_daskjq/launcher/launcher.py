@@ -3,21 +3,22 @@
 It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
 
     pilot -> launcher   start {id, argv, cwd, env, log, cpus, tmpdir, bounds}   stop {grace_s}   lease {until}
-    launcher -> pilot   ready {pid}   started {id, pid}
+    launcher -> pilot   ready {pid}
                     ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb, exceeded, figures, oom_kills, ending}
                           and {benchmark} where the job was measured
                     crashed {why}: an error of the launcher's own ends it
 
 Direct starts also have `unset`, `ready` (see `readiness`) and `benchmark` (see there) in their `start`.
 
-`fork_server` has a launcher that does not exec its children but runs Snakemake in them.
+`fork_server` has a launcher that does not exec its children but runs Snakemake in them. Of each it sends
+`started {id, pid}`: they don't tell by their environment whose they are, as an exec'd child does.
 
 Each child leads its own session, reads nothing on stdin and writes to its log. The launcher is a subreaper:
 what a job leaves behind becomes the launcher's child and is ended with the job. When the socket closes, the
 pilot is gone, and the launcher ends every child, their temporary files and itself; so it does when its lease is over
 (see `lease`): the pilot may be stopped, and these jobs be taken for lost. When the launcher dies, the kernel kills
-its children (parent-death signal). Children that have run for a while are sampled against their bounds
-(see `watch`).
+its children (parent-death signal, or `spawn.Leash`). Children that have run for a while are sampled against their
+bounds (see `watch`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from .lease import GRACE_S, uptime_s
 from .lingering import LOOK_S, Lingering
 from .readiness import make_ready
 from .scratch import remove_tree
+from .spawn import Leash, spawned
 from .strays import end_all, strays_of
 from .watch import FIRST_SAMPLE_S, KILL_AFTER_S, Bounds, OomKills, next_interval_s, usage
 
@@ -76,8 +78,10 @@ class Child:
 
 
 class Launcher:
-    def __init__(self, sock: socket.socket, tmpdirs: str = "") -> None:
+    def __init__(self, sock: socket.socket, tmpdirs: str = "", leash: Leash | None = None) -> None:
+        """With a `leash`, children are not forked where that can be helped."""
         self._sock = sock
+        self._leash = leash
         self._decoder = Decoder()
         self._children: dict[int, Child] = {}
         self._lingering: dict[str, Lingering] = {}
@@ -142,7 +146,7 @@ class Launcher:
         # A batch system's TERM goes to every process of the pilot; the launcher ends when its pilot does, so
         # that running jobs are ended with their grace time and not torn away.
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)
+            signal.signal(signum, lambda *_: None)  # not ignored: what is executed would ignore it, too
 
     def _descriptors(self) -> list[int]:
         """The files that are the launcher's alone. It ends with them: its pilot takes the socket's end for its own."""
@@ -169,11 +173,14 @@ class Launcher:
     def _lease_is_over(self) -> bool:
         return uptime_s() >= self._lease_until
 
-    def _start(self, frame: Frame) -> None:
+    def _start(self, frame: Frame) -> int | None:
+        """The process of the job's child, None where it is not started any more."""
         if self._deadline is not None or self._lease_is_over():
-            return  # it ends, and the job with it; it may run elsewhere by now
+            return None  # it ends, and the job with it; it may run elsewhere by now
         records, environment = self._records(frame), self._environment(frame)
-        pid = os.fork()
+        pid = None if self._leash is None or records is not None else spawned(frame, environment, self._leash)
+        if pid is None:
+            pid = os.fork()
         if pid == 0:  # it copies every page that it touches: what can be done before is
             self._in_child(frame, records, environment)
         bounds = Bounds(*frame.get("bounds", ()))
@@ -181,7 +188,7 @@ class Launcher:
         self._tmpdirs = os.path.dirname(frame["tmpdir"])
         if self._sample_at is None:
             self._sample_at = time.monotonic() + FIRST_SAMPLE_S
-        self.send(op="started", id=frame["id"], pid=pid)
+        return pid
 
     def _environment(self, frame: Frame) -> dict[str, str]:
         environment = {**self._surroundings, **frame["env"], processes.JOB_VARIABLE: frame["id"]}
@@ -412,7 +419,7 @@ def main() -> None:
     sock.set_inheritable(False)  # no job may hold it: it would hide the launcher's death, and could speak on it
     gc.freeze()
     try:
-        Launcher(sock).run()
+        Launcher(sock, leash=Leash.where_possible()).run()
     except Exception as error:
         crash(sock, error)
 

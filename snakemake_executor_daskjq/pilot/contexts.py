@@ -36,6 +36,9 @@ MAX_CONTEXTS = 8
 MAX_GROWTH_MB = 300.0
 """A launcher that has grown by so much since its start is replaced: its children would copy that."""
 
+MEASURE_EVERY = 50
+"""After so many jobs it is looked how far it has grown."""
+
 IDLE_S = 600.0
 """A fork server without a job ends after this time."""
 
@@ -70,7 +73,7 @@ class Context:
             launcher is not None
             and launcher.alive
             and self.jobs < MAX_JOBS
-            and processes.resident_mb(launcher.pid) - self.start_mb < MAX_GROWTH_MB
+            and (self.jobs % MEASURE_EVERY > 0 or processes.resident_mb(launcher.pid) - self.start_mb < MAX_GROWTH_MB)
         )
 
     def refuse(self, refusal: RefusedError) -> None:

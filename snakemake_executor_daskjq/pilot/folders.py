@@ -24,7 +24,7 @@ async def own(launch: Launch, tmpdir: str) -> AsyncIterator[Launch]:
     Copies of stored files need a folder for each job: Snakemake removes them at the job's end, whoever else on
     this host may be reading them. Raises OSError where a folder can't be made.
     """
-    if not launch.cwd:
+    if not launch.cwd and launch.command is None:  # a command says where it works
         launch = replace(launch, cwd=os.path.join(tmpdir, "work"))
         os.mkdir(launch.cwd)
     if not launch.storage_prefix:

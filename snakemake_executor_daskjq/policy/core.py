@@ -337,6 +337,8 @@ class Core:
         # What has run for long may go on, and has none wait behind it.
         running = [self._jobs[key] for key in pilot.jobs.difference(pilot.ahead)]
         most *= sum(now - job.placed_at < SURPRISE_S for job in running)
+        if len(pilot.ahead) > most // 2:
+            return  # a few at a time cost less than each alone
         while len(pilot.ahead) < most and may_start_ahead(like, room, self._ready, now):
             if room.misfits(like, now, amounts=room.capacity) or (request := self._ready.take_like(like)) is None:
                 return

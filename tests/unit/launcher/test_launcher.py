@@ -19,6 +19,7 @@ import pytest
 from snakemake_executor_daskjq.launcher import launcher as launcher_module
 from snakemake_executor_daskjq.launcher import processes
 from snakemake_executor_daskjq.launcher.launcher import Child, Launcher
+from snakemake_executor_daskjq.launcher.spawn import LEASH_FROM_FD
 from snakemake_executor_daskjq.launcher.watch import Bounds
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Command, Grant, Launch, Limits, WarmStart
@@ -111,13 +112,25 @@ def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     assert "could not be started" in outcome.log_tail
 
 
-def test_the_child_has_default_signals_and_no_inherited_descriptors(tmp_path: Path) -> None:
-    run(shell(tmp_path, "grep -E 'SigIgn|SigBlk' /proc/self/status; ls /proc/self/fd"))
+def test_the_child_has_default_signals_and_inherits_its_leash_only(tmp_path: Path) -> None:
+    run(shell(tmp_path, "grep -E 'SigIgn|SigBlk' /proc/self/status; ls -v /proc/self/fd"))
     lines = (tmp_path / "job.log").read_text().splitlines()
     masks = [int(line.split()[1], 16) for line in lines if line.startswith("Sig")]
     reset = ("CHLD", "INT", "TERM", "HUP", "PIPE", "XFSZ")  # others may be ignored above the tests, as SIGQUIT is
     assert not [name for name in reset for mask in masks if mask & 1 << (signal.Signals[f"SIG{name}"] - 1)]
-    assert lines[-4:] == ["0", "1", "2", "3"]  # the last is the folder that ls lists
+    # 3 is the folder that ls lists.
+    assert [line for line in lines if line.isdigit()] == ["0", "1", "2", "3", str(LEASH_FROM_FD)]
+
+
+def test_where_the_kernel_knows_no_leash_children_are_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hook").mkdir()
+    (tmp_path / "hook" / "sitecustomize.py").write_text(
+        "import fcntl\ndef fail(fd, command, argument=0): raise OSError('no such command')\nfcntl.fcntl = fail\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"), prepend=os.pathsep)
+    outcome = run(shell(tmp_path, "ls -v /proc/self/fd; exit 3"))
+    assert (outcome.end, outcome.exit_status) == (End.FAILED, 3)
+    assert (tmp_path / "job.log").read_text().split() == ["0", "1", "2", "3"]
 
 
 def test_what_a_job_leaves_behind_ends_with_it(tmp_path: Path) -> None:
@@ -262,6 +275,24 @@ async def pilot():
 
 asyncio.run(pilot())
 """
+
+
+def test_when_pilot_and_launcher_are_killed_at_once_the_kernel_ends_all_of_a_job(tmp_path: Path) -> None:
+    script = "sleep 300 & echo $! > child; echo $$ > pid; wait"
+    pilot = subprocess.Popen(
+        [sys.executable, "-c", PILOT, script], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    with pilot:
+        assert pilot.stdout is not None
+        launcher = int(pilot.stdout.readline())
+        pids = [int(asyncio.run(asyncio.wait_for(appears(tmp_path / name), 10))) for name in ("child", "pid")]
+        pilot.send_signal(signal.SIGSTOP)  # it does nothing about it
+        try:
+            os.kill(launcher, signal.SIGKILL)
+            for pid in pids:
+                asyncio.run(asyncio.wait_for(gone(pid), 10))
+        finally:
+            pilot.kill()
 
 
 def test_when_the_pilot_is_killed_the_host_ends_its_jobs(tmp_path: Path) -> None:

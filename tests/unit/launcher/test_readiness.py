@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from snakemake_executor_daskjq.launcher.readiness import make_ready
+from snakemake_executor_daskjq.launcher.readiness import FEW, make_ready, make_ready_at_once
 from snakemake_executor_daskjq.model.request import TMPDIR
 
 
@@ -53,3 +53,39 @@ def test_each_try_fills_in_its_own_folder(tmp_path: Path) -> None:
         ready(fill=[str(script)], tmpdir=folder)
         assert script.read_text() == f"x <- '{folder}'; y <- '{folder}/é'"
     assert script.stat().st_mode & 0o777 == 0o755
+
+
+def ready_at_once(cwd: Path, **given: object) -> bool:
+    values = {"stale": [], "folders": [], "wait_for": [], "wait_s": 5.0, "fill": [], **given}
+    return make_ready_at_once(**values, cwd=str(cwd))  # type: ignore[arg-type]
+
+
+def test_what_takes_no_time_is_done_at_once(tmp_path: Path) -> None:
+    stale = tmp_path / "stale"
+    stale.touch()
+    (tmp_path / "input").touch()
+    made = tmp_path / "a" / "b"
+    assert ready_at_once(tmp_path, stale=[(str(stale), False)], folders=[str(made)], wait_for=["input"])
+    assert not stale.exists()
+    assert made.is_dir()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"fill": ["script"]},
+        {"wait_for": ["late"]},
+        {"wait_for": ["input"] * (FEW + 1)},
+        {"stale": [("folder", False)]},
+    ],
+)
+def test_what_may_take_time_is_left_and_nothing_is_touched(
+    tmp_path: Path, given: dict[str, list[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "input").touch()
+    given = {"stale": [*given.get("stale", []), ("input", False)], **{k: v for k, v in given.items() if k != "stale"}}
+    assert not ready_at_once(tmp_path, **given)
+    assert (tmp_path / "input").exists()
+    assert (tmp_path / "folder").exists()

@@ -13,7 +13,7 @@ from snakemake_executor_daskjq.model.request import Outlook, Request
 from snakemake_executor_daskjq.model.usage import Usage
 from snakemake_executor_daskjq.policy import messages, planner
 from snakemake_executor_daskjq.policy.core import UPKEEP_S
-from snakemake_executor_daskjq.policy.estimates import SURPRISE_S
+from snakemake_executor_daskjq.policy.estimates import KNOWN_JOBS, SURPRISE_S
 from snakemake_executor_daskjq.policy.losses import CRASH_BUDGET, LOSS_BUDGET
 from snakemake_executor_daskjq.policy.pilots import SUBMISSIONS_A_MINUTE
 
@@ -208,6 +208,23 @@ def test_short_jobs_keep_one_more_of_their_kind_at_the_pilot() -> None:
         assert len(run.reports) == done + 1
     assert sorted(key for key, _, _ in run.reports) == sorted(f"j{i}" for i in range(20))
     assert most >= 3
+
+
+def test_jobs_of_milliseconds_are_sent_a_few_at_a_time() -> None:
+    """Each message has a cost of its own."""
+    run = Player(POOL)
+    run.submit(*jobs(60))
+    run.connect("main-1")
+    waiting, sent = 58, []
+    while run.running:
+        run.end(run.running[0][0], wall_s=0.001)
+        left = len(run.core._ready)
+        sent.append(waiting - left)
+        waiting = left
+    assert len(run.reports) == 60
+    steady = [count for count in sent[KNOWN_JOBS : KNOWN_JOBS + 30] if count]
+    assert steady
+    assert all(count >= 4 for count in steady)
 
 
 def test_24_jobs_of_a_second_with_a_pilot_that_joins_after_one() -> None:
