@@ -151,10 +151,12 @@ def _explain(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
+    from ..report.dask_clusters import dask_table
     from ..report.run import latest, load
     from ..report.table import table
 
-    print(printable(table(load(arguments.folder or latest(arguments.log_folder)))))
+    run = load(arguments.folder or latest(arguments.log_folder))
+    print(printable("\n\n".join(filter(None, (table(run), dask_table(run))))))
     return 0
 
 

@@ -104,6 +104,7 @@ class JobEnded(Event):
     detail: str
     warm_start: WarmStart
     colder_because: str
+    dask: str = ""
 
     @classmethod
     def of(cls, request: Request, pilot: str, outcome: Outcome, *, reported: bool) -> JobEnded:
@@ -121,6 +122,7 @@ class JobEnded(Event):
             detail=outcome.detail,
             warm_start=outcome.warm_start,
             colder_because=outcome.colder_because,
+            dask=outcome.dask,
         )
 
 

@@ -373,6 +373,8 @@ def enter_job(frame: Frame) -> None:
     os.chdir(frame["cwd"])
     if cpus := frame["cpus"]:
         os.sched_setaffinity(0, cpus)
+    if "shown_mb" in frame:
+        processes.show_memory(os.getpid(), frame["shown_mb"])
 
 
 def not_started(error: BaseException) -> NoReturn:

@@ -54,6 +54,21 @@ def _libc() -> ctypes.CDLL:
     return _loaded_libc
 
 
+def show_memory(pid: int, megabytes: float) -> None:
+    """Have libraries in a process and its children take so much (MB of 10^6 bytes) for the memory of the machine.
+
+    Dask looks at the limit of the resident set, which Linux itself does not enforce (getrlimit(2)).
+    """
+    if sys.platform != "linux":
+        return
+    import resource
+
+    size = int(megabytes * 10**6)
+    for one in (pid, *descendants_of(pid)):  # those that it has started before; later ones inherit
+        with contextlib.suppress(OSError, ValueError):  # it is gone, or has a smaller limit from above us
+            resource.prlimit(one, resource.RLIMIT_RSS, (size, size))
+
+
 def kill_group(pgid: int, signum: signal.Signals) -> None:
     """Signal a process group; one that is gone is fine."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

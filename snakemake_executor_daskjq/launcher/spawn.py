@@ -15,6 +15,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from .processes import show_memory
 from .readiness import make_ready_at_once
 
 if TYPE_CHECKING:
@@ -95,6 +96,9 @@ def spawned(frame: Frame, environment: Mapping[str, str], leash: Leash) -> int |
             if cpus := frame["cpus"]:
                 after.callback(os.sched_setaffinity, 0, os.sched_getaffinity(0))
                 os.sched_setaffinity(0, cpus)
-            return leash.spawn(frame["argv"], environment, frame["cwd"], log)
+            pid = leash.spawn(frame["argv"], environment, frame["cwd"], log)
         except (OSError, ValueError, TypeError, LookupError):
             return None
+        if "shown_mb" in frame:
+            show_memory(pid, frame["shown_mb"])
+        return pid

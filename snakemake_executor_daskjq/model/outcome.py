@@ -52,6 +52,7 @@ class Outcome:
     warm_start : how warm the job was started.
     colder_because : why it was not started as warm as asked; "" if it was.
     benchmark : what `snakemake.benchmark` has measured of a direct start (JSON), "" where nothing was to be.
+    dask : what Dask clusters of its own have used (`rules.client`), a line of JSON each; "" where it had none.
     """
 
     end: End
@@ -67,6 +68,7 @@ class Outcome:
     warm_start: WarmStart = WarmStart.OFF
     colder_because: str = ""
     benchmark: str = ""
+    dask: str = ""
 
     @property
     def wall_s(self) -> float:

@@ -14,14 +14,11 @@ from typing import TYPE_CHECKING
 
 from ..batch import granted
 from ..launcher.scratch import Scratch, remove_tree
+from ..model.machine_view import GPU_VARIABLES, NO_GPU, variables
 from ..model.request import Amounts, Grant
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-
-GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
-NO_GPU = "-1"
-"""No device has this index: the runtimes show none. (An empty value is "not set" to HIP.)"""
 
 _NAMES_NOTHING = {"", "-1", "NoDevFiles", "void", "none"}
 
@@ -131,6 +128,7 @@ class Grants:
         self._gpu_freed = asyncio.Event()
         self._scratch = Scratch(scratch_folder)
         self._core_variables = core_variables
+        self._chosen = variables(0, "").keys() & set(os.environ)  # by the user
 
     @classmethod
     def of_this_process(cls, amounts: Amounts, scratch_folder: str | None) -> Grants:
@@ -154,7 +152,10 @@ class Grants:
             tmpdir = self._scratch.create()
             # The batch system has told the pilot's cores in variables that a job would take for its own.
             cores = dict.fromkeys(self._core_variables, str(amounts.get("cores", 1)))
-            yield Grant(cpus, tmpdir, {"TMPDIR": tmpdir, **cores, **self._gpu_environment(gpus)})
+            view = variables(amounts.get("cores", 1), tmpdir)
+            for name in self._chosen:
+                del view[name]
+            yield Grant(cpus, tmpdir, {**view, "TMPDIR": tmpdir, **cores, **self._gpu_environment(gpus)})
         finally:
             if tmpdir and not self._scratch.take_back(tmpdir):
                 asyncio.get_running_loop().run_in_executor(None, remove_tree, tmpdir)

@@ -19,6 +19,7 @@ from ..frames import HEADER, Frame, body_length, decode, encode
 from ..launcher import processes
 from ..launcher.scope import Scope
 from ..launcher.watch import SNAKEMAKE_MB
+from ..model.machine_view import RECORD_NAME, usable_mb
 from ..model.outcome import PILOT_ENDS, End, Outcome
 from ..model.request import TMPDIR, WARM_UP_S, Limits, WarmStart
 from . import log_tail
@@ -36,6 +37,9 @@ KILLED_S = 5.0
 
 RUNTIME_SLACK_S = 30.0
 """How far beyond its runtime a job may go before it is ended; Slurm looks about as often."""
+
+RECORD_BYTES = 10_000
+"""No more is read of what a job says of its Dask clusters."""
 
 CAN_T_START = 127
 """The exit status of a child that could not become its job (`launcher.not_started`)."""
@@ -260,6 +264,8 @@ def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
         kill = launch.limits is Limits.ENFORCE
         own_mb = 0.0 if warm_start is WarmStart.DIRECT else SNAKEMAKE_MB
         frame["bounds"] = [launch.mem_limit_mb, launch.runtime_s or None, RUNTIME_SLACK_S, kill, own_mb]
+    if (held_mb := launch.amounts.get("mem_mb")) is not None:
+        frame["shown_mb"] = usable_mb(held_mb)
     if launch.command is not None:
         return {**frame, **_direct(launch, launch.command)}
     if warm_start is WarmStart.OFF:
@@ -353,4 +359,14 @@ def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, ending: str
         log_tail=tail,
         warm_start=warm_start,
         benchmark=frame.get("benchmark", ""),
+        dask=_dask_clusters(launch.grant.tmpdir),
     )
+
+
+def _dask_clusters(tmpdir: str) -> str:
+    """What Dask clusters of the job's own have left of themselves (`rules.client`), a line of JSON each."""
+    try:
+        with open(f"{tmpdir}/{RECORD_NAME}", encoding="ascii") as file:
+            return file.read(RECORD_BYTES)
+    except (OSError, ValueError):
+        return ""

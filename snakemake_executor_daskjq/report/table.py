@@ -6,6 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .run import Run
 
 HEAD = ("rule", "jobs", "failed", "wall mean s", "wall max s", "runtime s", "CPU", "peak MB", "mem_mb", "tries lost")
@@ -16,8 +18,12 @@ def table(run: Run) -> str:
     ends: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for end in run.ends:
         ends[run.jobs[end["key"]].request.rule].append(end)
-    rows = [HEAD, *(_row(run, rule, ends[rule]) for rule in sorted(ends))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    return laid_out([HEAD, *(_row(run, rule, ends[rule]) for rule in sorted(ends))])
+
+
+def laid_out(rows: Sequence[Sequence[str]]) -> str:
+    """Rows in columns: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return "\n".join(
         row[0].ljust(widths[0])
         + "".join(f"  {cell.rjust(width)}" for cell, width in zip(row[1:], widths[1:], strict=True))

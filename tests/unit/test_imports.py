@@ -18,7 +18,7 @@ HEAVY = {"distributed", "dask", "dask_jobqueue", "pulp", "pandas"}
 
 LAYERS = (
     *("cli", "executor", "report", "controller", "dask_cluster", "config", "resources", "policy"),
-    *("pilot", "launcher", "batch", "journal", "model"),
+    *("rules", "pilot", "launcher", "batch", "journal", "model"),
 )
 """From what a user touches to what everybody knows: none imports one before it, also not lazily."""
 
@@ -42,6 +42,7 @@ FORBIDDEN: dict[str, set[str]] = {
     "config": {"snakemake", *DASK},
     "resources": {"snakemake", "pulp", *DASK},
     "policy": {"snakemake", *DASK, *IMPURE, f"{OURS}.pilot", f"{OURS}.launcher", f"{OURS}.journal.journal"},
+    "rules": {"snakemake", "pulp", *(f"{OURS}.{layer}" for layer in ("pilot", "launcher", "batch", "journal"))},
     "pilot": {"snakemake", "pulp", "dask_jobqueue", f"{OURS}.journal"},
     "launcher": {"pulp", *DASK, f"{OURS}.batch", f"{OURS}.journal"},
     "batch": {"snakemake", "pulp", *DASK},

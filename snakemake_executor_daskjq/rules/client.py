@@ -1,0 +1,227 @@
+"""A Dask cluster of a rule's own, inside exactly what its job holds. For `script:`, `notebook:` and `run:` rules."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+from importlib.machinery import ModuleSpec
+from typing import TYPE_CHECKING, Any
+
+import dask.config
+import psutil
+from distributed import Client, LocalCluster, Nanny, Scheduler
+from distributed.diagnostics.plugin import SchedulerPlugin
+from distributed.security import Security
+
+from ..errors import DaskjqError
+from ..model.machine_view import GPU_VARIABLES, NO_GPU, OWN_MB, RECORD
+from .shape import shape_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .shape import Shape
+
+LOOK_S = 0.2
+"""No more often it is looked what workers use."""
+
+NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+
+ABOVE_OWN_MB = 100.0
+"""What the scheduler and the client add to the rule's process."""
+
+
+def dask_client(
+    snakemake: Any = None,
+    shape: str | None = None,
+    *,
+    threads: int | None = None,
+    resources: Any = None,
+    dashboard: bool = False,
+) -> RuleClient:
+    """The client of a new Dask cluster that uses what this rule's job holds: its cores, memory, GPUs and `tmpdir`.
+
+        with dask_client(snakemake) as client: ...
+
+    Workers are processes on this machine. Their limits add up to less than the rule's `mem_mb`, so they spill to disk,
+    pause, and start anew before the job as a whole is over its memory. It does the same under any executor.
+
+    Parameters
+    ----------
+    snakemake : the object of that name in a script or notebook.
+    shape : `threads` (one worker), `processes` (one for each thread), `gpus` (one for each GPU) or WORKERSxTHREADS;
+        by default what the rule's resource `dask` says, and else `threads`.
+    threads, resources : those of the rule, where there is no such object: `run:` rules have them under these names.
+    dashboard : whether to have Dask's dashboard, on a free port of this machine alone; its link is in the log.
+
+    Raises
+    ------
+    DaskjqError : where the shape is none, or the rule does not have what it asks for.
+    """
+    if snakemake is not None:
+        threads = snakemake.threads if threads is None else threads
+        resources = snakemake.resources if resources is None else resources
+    if threads is None:
+        raise DaskjqError(
+            "dask_client has to know what its rule holds: dask_client(snakemake) in a script or a notebook, "
+            "dask_client(threads=threads, resources=resources) in a run: rule."
+        )
+    given = _given(resources)
+    gpus = _gpus()
+    own_mb = max(OWN_MB, psutil.Process().memory_info().rss / 1e6 + ABOVE_OWN_MB)
+    decided = shape_of(shape or given.get("dask"), int(threads), _mem_mb(given), own_mb, len(gpus))
+    print(f"daskjq: a Dask cluster of {decided}", file=sys.stderr, flush=True)
+    client = RuleClient(decided, gpus if decided.workers == len(gpus) else [], given.get("tmpdir"), dashboard=dashboard)
+    if dashboard:
+        print(f"daskjq: its dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
+    return client
+
+
+class RuleClient(Client):  # type: ignore[misc]
+    """A client that ends with its cluster, and leaves behind what that has used (`machine_view.RECORD`)."""
+
+    def __init__(self, shape: Shape, gpus: Sequence[str], tmpdir: str | None, *, dashboard: bool = False) -> None:
+        _keep_workers_from_running_the_script()
+        self._shape = shape
+        self._use = Use()
+        folder = tmpdir if tmpdir and os.path.isdir(tmpdir) else None
+        self._scratch = tempfile.TemporaryDirectory("", "daskjq-dask-", folder, ignore_cleanup_errors=True)
+        with dask.config.set({} if dashboard else NO_PAGES):
+            self._rule_cluster = LocalCluster(
+                n_workers=shape.workers,
+                threads_per_worker=shape.threads,
+                memory_limit="auto" if shape.memory_mb is None else shape.memory_mb * 10**6,
+                host="127.0.0.1",
+                security=Security.temporary(),  # other users of this machine can reach its ports
+                dashboard_address="127.0.0.1:0",  # without one Dask opens its usual port all the same
+                local_directory=self._scratch.name,
+                worker_class=_nanny_with_one_of(gpus) if gpus else Nanny,
+                scheduler_kwargs={"plugins": [self._use], "dashboard": dashboard},
+            )
+        super().__init__(self._rule_cluster)
+
+    def close(self, *arguments: Any, **options: Any) -> Any:
+        """Close the client and its cluster."""
+        ending = self.status not in ("closing", "closed")
+        if ending:
+            for nanny in self._rule_cluster.workers.values():
+                self._use.note_peak(_peak_bytes(nanny.pid))
+        closed = super().close(*arguments, **options)
+        if ending:
+            self._rule_cluster.close()
+            self._leave_record()
+            self._scratch.cleanup()
+        return closed
+
+    def _leave_record(self) -> None:
+        if path := os.environ.get(RECORD):
+            used = {"workers": self._shape.workers, "threads": self._shape.threads, "memory_mb": self._shape.memory_mb}
+            # Only for the report: a folder that is gone or full must not fail the rule.
+            with contextlib.suppress(OSError), open(path, "a", encoding="ascii") as file:
+                file.write(json.dumps({**used, **self._use.figures()}) + "\n")
+
+
+class Use(SchedulerPlugin):  # type: ignore[misc]
+    """What the workers of a scheduler have used, as their heartbeats tell."""
+
+    name = "daskjq-use"
+
+    def __init__(self) -> None:
+        self._scheduler: Any = None
+        self._tasks = 0
+        self._peak_bytes = 0
+        self._spilled_bytes = 0
+        self._look_at = 0.0
+
+    async def start(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    async def before_close(self) -> None:
+        self._look()
+
+    def note_peak(self, size: int) -> None:
+        """What a worker has used at most, where heartbeats came too seldom to tell."""
+        self._peak_bytes = max(self._peak_bytes, size)
+
+    def transition(self, key: Any, start: str, finish: str, *_: Any, **__: Any) -> None:
+        self._tasks += start == "processing" and finish == "memory"
+        if (now := time.monotonic()) >= self._look_at:
+            self._look_at = now + LOOK_S
+            self._look()
+
+    def _look(self) -> None:
+        workers = list(self._scheduler.workers.values())
+        self._peak_bytes = max([self._peak_bytes, *(worker.memory.process for worker in workers)])
+        written = sum(
+            amount
+            for activity, amount in self._scheduler.cumulative_worker_metrics.items()
+            if activity[-2:] == ("disk-write", "bytes")
+        )
+        self._spilled_bytes = max(self._spilled_bytes, written, sum(worker.memory.spilled for worker in workers))
+
+    def figures(self) -> dict[str, Any]:
+        """`tasks` done, `spilled_mb` written to disk, and `peak_mb` of the largest worker (MB of 10^6 bytes)."""
+        return {
+            "tasks": self._tasks,
+            "spilled_mb": round(self._spilled_bytes / 1e6),
+            "peak_mb": round(self._peak_bytes / 1e6),
+        }
+
+
+def _peak_bytes(pid: int | None) -> int:
+    """The largest resident set that a process has had, as the kernel knows it (proc(5)); 0 where that can't be read."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _keep_workers_from_running_the_script() -> None:
+    """A worker's process imports the main module of its parent first, which would run a script in it once more.
+
+    So scripts would need `if __name__ == "__main__"`. A main module of a package is not imported (`multiprocessing.
+    spawn._fixup_main_from_name`), and functions of scripts come to workers by value.
+    """
+    main = sys.modules["__main__"]
+    if getattr(main, "__spec__", None) is None:
+        main.__spec__ = ModuleSpec("__main__", None)
+
+
+def _nanny_with_one_of(gpus: Sequence[str]) -> type[Nanny]:
+    """Workers are named by their numbers: each sees the GPU of its number only."""
+
+    class GpuNanny(Nanny):  # type: ignore[misc]
+        def __init__(self, *arguments: Any, name: Any, env: dict[str, str] | None = None, **options: Any) -> None:
+            own = {variable: gpus[int(name)] for variable in GPU_VARIABLES if os.environ.get(variable)}
+            super().__init__(*arguments, name=name, env={**(env or {}), **own}, **options)
+
+    return GpuNanny
+
+
+def _given(resources: Any) -> dict[str, Any]:
+    """A rule's resources by name, whichever of Snakemake's classes they come in."""
+    if resources is None:
+        return {}
+    return dict(resources.items())
+
+
+def _mem_mb(given: Mapping[str, Any]) -> float | None:
+    """What the rule states, as far as this machine has it; None where it states nothing."""
+    value = given.get("mem_mb")
+    if not isinstance(value, int | float) or value <= 0:
+        return None
+    return min(float(value), psutil.virtual_memory().total / 1e6)
+
+
+def _gpus() -> list[str]:
+    """The devices that the job was given."""
+    for variable in GPU_VARIABLES:
+        devices = [device for device in os.environ.get(variable, "").split(",") if device]
+        if devices and devices != [NO_GPU]:
+            return devices
+    return []
