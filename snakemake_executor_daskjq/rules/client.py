@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 LOOK_S = 0.2
 """No more often it is looked what workers use."""
 
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "GOTO_NUM_THREADS")
+"""Those of Snakemake's that NumPy's libraries read as they are loaded."""
+
 NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 
 ABOVE_OWN_MB = 100.0
@@ -99,7 +102,7 @@ class RuleClient(Client):  # type: ignore[misc]
                 security=Security.temporary(),  # other users of this machine can reach its ports
                 dashboard_address="127.0.0.1:0",  # without one Dask opens its usual port all the same
                 local_directory=self._scratch.name,
-                worker_class=_nanny_with_one_of(gpus) if gpus else Nanny,
+                worker_class=_nanny(gpus),
                 scheduler_kwargs={"plugins": [self._use], "dashboard": dashboard},
             )
         super().__init__(self._rule_cluster)
@@ -192,15 +195,21 @@ def _keep_workers_from_running_the_script() -> None:
         main.__spec__ = ModuleSpec("__main__", None)
 
 
-def _nanny_with_one_of(gpus: Sequence[str]) -> type[Nanny]:
-    """Workers are named by their numbers: each sees the GPU of its number only."""
+def _nanny(gpus: Sequence[str]) -> type[Nanny]:
+    """What starts a worker: with one thread of BLAS or OpenMP for each of its own, and with one of `gpus`, if any.
 
-    class GpuNanny(Nanny):  # type: ignore[misc]
+    Snakemake exports the rule's threads for these libraries, and Dask leaves alone what it finds: each thread of a
+    worker would start as many again. Workers are named by their numbers, by which they get their GPUs.
+    """
+
+    class RuleNanny(Nanny):  # type: ignore[misc]
         def __init__(self, *arguments: Any, name: Any, env: dict[str, str] | None = None, **options: Any) -> None:
-            own = {variable: gpus[int(name)] for variable in GPU_VARIABLES if os.environ.get(variable)}
-            super().__init__(*arguments, name=name, env={**(env or {}), **own}, **options)
+            own = {variable: gpus[int(name)] for variable in GPU_VARIABLES if gpus and os.environ.get(variable)}
+            threads = dict.fromkeys(THREAD_VARIABLES, "1")
+            super().__init__(*arguments, name=name, env={**threads, **(env or {}), **own}, **options)
+            self.pre_spawn_env.update(threads)  # libraries may be loaded before a worker gets its `env`
 
-    return GpuNanny
+    return RuleNanny
 
 
 def _given(resources: Any) -> dict[str, Any]:

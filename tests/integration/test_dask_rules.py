@@ -104,26 +104,29 @@ def test_the_helper_needs_no_guard_and_has_no_port_that_others_could_use(workflo
     assert workflow.read("run") == "3"
 
 
-def test_under_another_executor_it_does_the_same(workflow: Workflow) -> None:
+def test_under_another_executor_it_does_the_same_and_each_worker_has_a_gpu_of_its_own(workflow: Workflow) -> None:
     workflow.write("""
         rule a:
             output: "a"
             threads: 2
-            resources: mem_mb=1000, dask="2x1"
+            resources: mem_mb=1000, dask="gpus"
             script: "a.py"
     """)
     workflow.write(
         """
+        import os
         from snakemake_executor_daskjq.rules import dask_client
         with dask_client(snakemake) as client:
             workers = client.scheduler_info()["workers"].values()
+            seen = client.run(lambda: (os.environ["CUDA_VISIBLE_DEVICES"], os.environ["OMP_NUM_THREADS"]))
             with open(snakemake.output[0], "w") as file:
-                print(len(workers), sum(worker["memory_limit"] for worker in workers) < 1000e6, file=file)
+                print(sum(worker["memory_limit"] for worker in workers) < 1000e6, sorted(seen.values()), file=file)
         """,
         "a.py",
     )
+    workflow.env["CUDA_VISIBLE_DEVICES"] = "GPU-a,GPU-b"  # there are none here: who is given which is what counts
     assert workflow.run("--cores", "2", executor="local") == 0
-    assert workflow.read("a") == "2 True\n"
+    assert workflow.read("a") == "True [('GPU-a', '1'), ('GPU-b', '1')]\n"
 
 
 @pytest.mark.parametrize(("shape", "why"), [("4x4", "that is 16 threads, and the rule has 1"), ("many", "none of the")])
