@@ -69,7 +69,7 @@ class ForkServer(Launcher):
         handlers = {signum: signal.getsignal(signum) for signum in HANDLED}
         self._jobs_handlers = {s: signal.SIG_DFL if handler is None else handler for s, handler in handlers.items()}
 
-    def _start(self, frame: Frame) -> int | None:
+    def _start(self, frame: Frame) -> None:
         try:
             self._prepare(frame)
         except StaleError as error:
@@ -77,11 +77,7 @@ class ForkServer(Launcher):
         except Exception as error:  # whatever it is about this job, others run here
             self.send(op="stale", id=frame["id"], why=f"it can't be prepared: {error!r}", scope=Scope.JOB)
         else:
-            pid = super()._start(frame)
-            if pid is not None:
-                self.send(op="started", id=frame["id"], pid=pid)
-            return pid
-        return None
+            super()._start(frame)
 
     def _in_child(self, frame: Frame, *_: object) -> NoReturn:
         try:
@@ -91,6 +87,8 @@ class ForkServer(Launcher):
             for signum, handler in self._jobs_handlers.items():
                 python_internals.set_handler(signum, handler)
             enter_job(frame)
+            for name in _own_variables:
+                os.environ.pop(name, None)
             os.environ.update(frame["env"], **{processes.JOB_VARIABLE: frame["id"]})
             tempfile.tempdir = os.environ.get("TMPDIR")  # the fork server has found its own already
         except BaseException as error:
@@ -127,6 +125,7 @@ def serve(sock: socket.socket) -> None:
     opening = _first_frame(sock)
     watch = PilotWatch(opening["tmpdirs"])
     os.environ.update(opening["env"])
+    _keep_libraries_from_starting_threads()
     if lacking := python_internals.missing():
         refuse(sock, f"this Python is not as expected: no {lacking}", Scope.CONTEXT)
     try:
@@ -143,6 +142,18 @@ def serve(sock: socket.socket) -> None:
             snakemake.main(child.frame["argv"])
     else:
         serve_parsed(sock, snakemake, opening, watch)
+
+
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""What keeps libraries from starting threads as they are imported: Arrow's allocator does, where pandas imports it."""
+
+_own_variables: set[str] = set()
+"""Those of them that this process has set: no job has them."""
+
+
+def _keep_libraries_from_starting_threads() -> None:
+    _own_variables.update(WITHOUT_THREADS.keys() - os.environ.keys())
+    os.environ.update({name: WITHOUT_THREADS[name] for name in _own_variables})
 
 
 _at_fork: list[tuple[dict[str, Any], dict[str, Any]]] = []

@@ -10,14 +10,14 @@ It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
 
 Direct starts also have `unset`, `ready` (see `readiness`) and `benchmark` (see there) in their `start`.
 
-`fork_server` has a launcher that does not exec its children but runs Snakemake in them. Of each it sends
-`started {id, pid}`: they don't tell by their environment whose they are, as an exec'd child does.
+`fork_server` has a launcher that does not exec its children but runs Snakemake in them. Of each child that was forked
+`started {id, pid}` is sent: it does not tell by its environment whose it is, as one that was executed does.
 
 Each child leads its own session, reads nothing on stdin and writes to its log. The launcher is a subreaper:
 what a job leaves behind becomes the launcher's child and is ended with the job. When the socket closes, the
 pilot is gone, and the launcher ends every child, their temporary files and itself; so it does when its lease is over
 (see `lease`): the pilot may be stopped, and these jobs be taken for lost. When the launcher dies, the kernel kills
-its children (parent-death signal, or `spawn.Leash`). Children that have run for a while are sampled against their
+its children (parent-death signal, or `spawn.Leashes`). Children that have run for a while are sampled against their
 bounds (see `watch`).
 """
 
@@ -43,7 +43,7 @@ from .lease import GRACE_S, uptime_s
 from .lingering import LOOK_S, Lingering
 from .readiness import make_ready
 from .scratch import remove_tree
-from .spawn import Leash, spawned
+from .spawn import Leashes, spawned
 from .strays import end_all, strays_of
 from .watch import FIRST_SAMPLE_S, KILL_AFTER_S, Bounds, OomKills, next_interval_s, usage
 
@@ -78,10 +78,10 @@ class Child:
 
 
 class Launcher:
-    def __init__(self, sock: socket.socket, tmpdirs: str = "", leash: Leash | None = None) -> None:
-        """With a `leash`, children are not forked where that can be helped."""
+    def __init__(self, sock: socket.socket, tmpdirs: str = "", leashes: Leashes | None = None) -> None:
+        """With `leashes`, children are not forked where that can be helped."""
         self._sock = sock
-        self._leash = leash
+        self._leashes = leashes
         self._decoder = Decoder()
         self._children: dict[int, Child] = {}
         self._lingering: dict[str, Lingering] = {}
@@ -173,12 +173,14 @@ class Launcher:
     def _lease_is_over(self) -> bool:
         return uptime_s() >= self._lease_until
 
-    def _start(self, frame: Frame) -> int | None:
-        """The process of the job's child, None where it is not started any more."""
+    def _start(self, frame: Frame) -> None:
         if self._deadline is not None or self._lease_is_over():
-            return None  # it ends, and the job with it; it may run elsewhere by now
+            return  # it ends, and the job with it; it may run elsewhere by now
         records, environment = self._records(frame), self._environment(frame)
-        pid = None if self._leash is None or records is not None else spawned(frame, environment, self._leash)
+        pid = None
+        if self._leashes is not None and records is None:
+            pid = spawned(frame, environment, self._leashes)
+        is_forked = pid is None
         if pid is None:
             pid = os.fork()
         if pid == 0:  # it copies every page that it touches: what can be done before is
@@ -188,7 +190,8 @@ class Launcher:
         self._tmpdirs = os.path.dirname(frame["tmpdir"])
         if self._sample_at is None:
             self._sample_at = time.monotonic() + FIRST_SAMPLE_S
-        return pid
+        if is_forked:
+            self.send(op="started", id=frame["id"], pid=pid)
 
     def _environment(self, frame: Frame) -> dict[str, str]:
         environment = {**self._surroundings, **frame["env"], processes.JOB_VARIABLE: frame["id"]}
@@ -209,6 +212,8 @@ class Launcher:
         try:
             for signum in (*HANDLED, *_IGNORED_BY_PYTHON):
                 signal.signal(signum, signal.SIG_DFL)
+            if self._leashes is not None:
+                self._leashes.close()
             enter_job(frame)
             if "ready" in frame:
                 make_ready(**frame["ready"], tmpdir=frame["tmpdir"])
@@ -274,6 +279,8 @@ class Launcher:
                 self._signal_strays(signal.SIGKILL, of_running_jobs=False)
 
     def _send_ended(self, frame: Frame) -> None:
+        if self._leashes is not None:
+            self._leashes.let_go(frame["id"])
         self.send(**frame, ending=self._deadline is not None)
 
     def _sample(self) -> None:
@@ -421,7 +428,7 @@ def main() -> None:
     sock.set_inheritable(False)  # no job may hold it: it would hide the launcher's death, and could speak on it
     gc.freeze()
     try:
-        Launcher(sock, leash=Leash.where_possible()).run()
+        Launcher(sock, leashes=Leashes.where_possible()).run()
     except Exception as error:
         crash(sock, error)
 

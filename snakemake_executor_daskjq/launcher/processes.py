@@ -65,7 +65,7 @@ def show_memory(pid: int, megabytes: float) -> None:
 
     size = int(megabytes * 10**6)
     for one in (pid, *descendants_of(pid)):  # those that it has started before; later ones inherit
-        with contextlib.suppress(OSError, ValueError):  # it is gone, or has a smaller limit from above us
+        with contextlib.suppress(OSError, ValueError, OverflowError):  # it is gone, or has a smaller limit already
             resource.prlimit(one, resource.RLIMIT_RSS, (size, size))
 
 
@@ -128,6 +128,14 @@ def reaped(pid: int) -> bool:
         return os.waitpid(pid, os.WNOHANG)[0] == pid
     except ChildProcessError:
         return not os.path.exists(f"/proc/{pid}")
+
+
+def reap_all_but(pids: Collection[int]) -> None:
+    """Take the exit status of every ended child of this process but these, and those of its own session."""
+    for pid in children_of(os.getpid()):
+        if pid not in pids and session_of(pid) != os.getsid(0):
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
 
 def orphans_of(jobs: Collection[str]) -> set[int]:

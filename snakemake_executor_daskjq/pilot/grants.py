@@ -13,8 +13,9 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from ..batch import granted
+from ..launcher.processes import JOB_VARIABLE
 from ..launcher.scratch import Scratch, remove_tree
-from ..model.machine_view import GPU_VARIABLES, NO_GPU, variables
+from ..model.machine_view import GPU_VARIABLES, NO_GPU, RECORD, variables
 from ..model.request import Amounts, Grant
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ class Grants:
         self._gpu_freed = asyncio.Event()
         self._scratch = Scratch(scratch_folder)
         self._core_variables = core_variables
-        self._chosen = variables(0, "").keys() & set(os.environ)  # by the user
+        # By the user; but where this run is part of a job of another one, they are that job's.
+        chosen = set() if JOB_VARIABLE in os.environ else variables(0, "").keys() & set(os.environ)
+        self._chosen = chosen - {RECORD}
 
     @classmethod
     def of_this_process(cls, amounts: Amounts, scratch_folder: str | None) -> Grants:

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -43,6 +44,9 @@ RECORD_BYTES = 10_000
 
 CAN_T_START = 127
 """The exit status of a child that could not become its job (`launcher.not_started`)."""
+
+_launchers: set[int] = set()
+"""The processes of all launchers that this pilot has started: each is reaped by who started it."""
 
 _PLAIN_PATH = re.compile(r"[\w@%+=:,./-]*", re.ASCII)
 """As `shlex` has it: quoted or not, a shell reads the same."""
@@ -100,6 +104,7 @@ class LauncherHandle:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
+        _launchers.add(process.pid)
         reader, writer = await asyncio.open_unix_connection(sock=ours)
         try:
             if opening is not None:
@@ -216,6 +221,7 @@ class LauncherHandle:
                 processes.kill_group(pid, signal.SIGKILL)
                 processes.kill(pid, signal.SIGKILL)
             await asyncio.sleep(0.01)
+        processes.reap_all_but(_launchers)  # those that the kernel has killed say nothing of whose they were
 
 
 def _too_slow(opening: Frame | None, limit_s: float) -> RefusedError | OSError:
@@ -264,8 +270,8 @@ def start_frame(launch: Launch, warm_start: WarmStart) -> Frame:
         kill = launch.limits is Limits.ENFORCE
         own_mb = 0.0 if warm_start is WarmStart.DIRECT else SNAKEMAKE_MB
         frame["bounds"] = [launch.mem_limit_mb, launch.runtime_s or None, RUNTIME_SLACK_S, kill, own_mb]
-    if (held_mb := launch.amounts.get("mem_mb")) is not None:
-        frame["shown_mb"] = usable_mb(held_mb)
+        if (held_mb := launch.amounts.get("mem_mb")) is not None:
+            frame["shown_mb"] = usable_mb(held_mb)
     if launch.command is not None:
         return {**frame, **_direct(launch, launch.command)}
     if warm_start is WarmStart.OFF:
@@ -365,8 +371,11 @@ def _outcome(frame: Frame, launch: Launch, warm_start: WarmStart, *, ending: str
 
 def _dask_clusters(tmpdir: str) -> str:
     """What Dask clusters of the job's own have left of themselves (`rules.client`), a line of JSON each."""
+    path = f"{tmpdir}/{RECORD_NAME}"
     try:
-        with open(f"{tmpdir}/{RECORD_NAME}", encoding="ascii") as file:
+        if not stat.S_ISREG(os.lstat(path).st_mode):  # a job may have put anything there
+            return ""
+        with open(path, encoding="ascii") as file:
             return file.read(RECORD_BYTES)
     except (OSError, ValueError):
         return ""

@@ -38,6 +38,12 @@ def dask_table(run: Run) -> str:
     return laid_out([HEAD, *rows]) if rows else ""
 
 
+_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(("workers", "threads", "tasks", "spilled_mb", "peak_mb"), int),
+    "memory_mb": int | None,
+}
+
+
 def _clusters(lines: str) -> list[dict[str, Any]]:
     """What a job has left; whatever is not as expected was written by something else."""
     found = []
@@ -46,6 +52,6 @@ def _clusters(lines: str) -> list[dict[str, Any]]:
             one = json.loads(line)
         except ValueError:
             continue
-        if isinstance(one, dict) and all(isinstance(one.get(name), int) for name in ("peak_mb", "tasks", "spilled_mb")):
+        if isinstance(one, dict) and all(isinstance(one.get(name), kind) for name, kind in _FIELDS.items()):
             found.append(one)
     return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -19,7 +21,7 @@ from distributed.security import Security
 
 from ..errors import DaskjqError
 from ..model.machine_view import GPU_VARIABLES, NO_GPU, OWN_MB, RECORD
-from .shape import shape_of
+from .shape import SMALL_WORKER_MB, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,11 +76,19 @@ def dask_client(
             "dask_client(threads=threads, resources=resources) in a run: rule."
         )
     given = _given(resources)
-    gpus = _gpus()
+    gpus = devices_of(os.environ, _gpus(given))
     own_mb = max(OWN_MB, psutil.Process().memory_info().rss / 1e6 + ABOVE_OWN_MB)
     decided = shape_of(shape or given.get("dask"), int(threads), _mem_mb(given), own_mb, len(gpus))
     print(f"daskjq: a Dask cluster of {decided}", file=sys.stderr, flush=True)
-    client = RuleClient(decided, gpus if decided.workers == len(gpus) else [], given.get("tmpdir"), dashboard=dashboard)
+    if decided.memory_mb is not None and decided.memory_mb < SMALL_WORKER_MB:
+        print(
+            f"daskjq: warning: workers of {decided.memory_mb} MB have hardly room for what they import, and may pause "
+            "for ever or be started again and again. Give the rule more mem_mb, or fewer workers (docs/dask.md).",
+            file=sys.stderr,
+            flush=True,
+        )
+    own_gpus = gpus if decided.workers == len(gpus) else []
+    client = RuleClient(decided, own_gpus, given.get("tmpdir"), dashboard=dashboard)
     if dashboard:
         print(f"daskjq: its dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
     return client
@@ -87,8 +97,9 @@ def dask_client(
 class RuleClient(Client):  # type: ignore[misc]
     """A client that ends with its cluster, and leaves behind what that has used (`machine_view.RECORD`)."""
 
-    def __init__(self, shape: Shape, gpus: Sequence[str], tmpdir: str | None, *, dashboard: bool = False) -> None:
-        _keep_workers_from_running_the_script()
+    def __init__(
+        self, shape: Shape, gpus: Sequence[Mapping[str, str]], tmpdir: str | None, *, dashboard: bool = False
+    ) -> None:
         self._shape = shape
         self._use = Use()
         folder = tmpdir if tmpdir and os.path.isdir(tmpdir) else None
@@ -102,10 +113,12 @@ class RuleClient(Client):  # type: ignore[misc]
                 security=Security.temporary(),  # other users of this machine can reach its ports
                 dashboard_address="127.0.0.1:0",  # without one Dask opens its usual port all the same
                 local_directory=self._scratch.name,
-                worker_class=_nanny(gpus),
+                worker_class=RuleNanny,
+                **({"gpus": gpus} if gpus else {}),
                 scheduler_kwargs={"plugins": [self._use], "dashboard": dashboard},
             )
         super().__init__(self._rule_cluster)
+        atexit.register(self.close)  # a script need not
 
     def close(self, *arguments: Any, **options: Any) -> Any:
         """Close the client and its cluster."""
@@ -115,6 +128,7 @@ class RuleClient(Client):  # type: ignore[misc]
                 self._use.note_peak(_peak_bytes(nanny.pid))
         closed = super().close(*arguments, **options)
         if ending:
+            atexit.unregister(self.close)
             self._rule_cluster.close()
             self._leave_record()
             self._scratch.cleanup()
@@ -184,32 +198,86 @@ def _peak_bytes(pid: int | None) -> int:
     return 0
 
 
-def _keep_workers_from_running_the_script() -> None:
-    """A worker's process imports the main module of its parent first, which would run a script in it once more.
+class _Starting:
+    """The surroundings in which workers are started, as they were before once none is being started any more.
 
-    So scripts would need `if __name__ == "__main__"`. A main module of a package is not imported (`multiprocessing.
-    spawn._fixup_main_from_name`), and functions of scripts come to workers by value.
+    A worker's process imports the main module of its parent first, which would run a script in it once more, so that
+    scripts would need `if __name__ == "__main__"`. The main module of a package is not imported (`multiprocessing.
+    spawn._fixup_main_from_name`), and functions of scripts come to workers by value. And Dask sets variables in its own
+    process for its workers to inherit, among them the number of threads: they are not meant for the rule.
     """
-    main = sys.modules["__main__"]
-    if getattr(main, "__spec__", None) is None:
-        main.__spec__ = ModuleSpec("__main__", None)
+
+    def __init__(self) -> None:
+        self._depth = 0  # of one event loop
+        self._spec: ModuleSpec | None = None
+        self._variables: dict[str, str | None] = {}
+
+    def __enter__(self) -> None:
+        self._depth += 1
+        if self._depth == 1:
+            main = sys.modules["__main__"]
+            self._spec = getattr(main, "__spec__", None)
+            if self._spec is None:
+                main.__spec__ = ModuleSpec("__main__", None)
+            self._variables = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+
+    def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth == 0:
+            sys.modules["__main__"].__spec__ = self._spec
+            for name, value in self._variables.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
-def _nanny(gpus: Sequence[str]) -> type[Nanny]:
-    """What starts a worker: with one thread of BLAS or OpenMP for each of its own, and with one of `gpus`, if any.
+_starting = _Starting()
+
+
+class RuleNanny(Nanny):  # type: ignore[misc]
+    """Starts a worker with one thread of BLAS or OpenMP for each of its own, and with a GPU of its own where there is.
 
     Snakemake exports the rule's threads for these libraries, and Dask leaves alone what it finds: each thread of a
     worker would start as many again. Workers are named by their numbers, by which they get their GPUs.
     """
 
-    class RuleNanny(Nanny):  # type: ignore[misc]
-        def __init__(self, *arguments: Any, name: Any, env: dict[str, str] | None = None, **options: Any) -> None:
-            own = {variable: gpus[int(name)] for variable in GPU_VARIABLES if gpus and os.environ.get(variable)}
-            threads = dict.fromkeys(THREAD_VARIABLES, "1")
-            super().__init__(*arguments, name=name, env={**threads, **(env or {}), **own}, **options)
-            self.pre_spawn_env.update(threads)  # libraries may be loaded before a worker gets its `env`
+    def __init__(
+        self, *arguments: Any, name: Any, gpus: Sequence[Mapping[str, str]] = (), env: Any = None, **options: Any
+    ) -> None:
+        threads = dict.fromkeys(THREAD_VARIABLES, "1")
+        own = gpus[int(name)] if gpus else {}
+        super().__init__(*arguments, name=name, env={**threads, **(env or {}), **own}, **options)
+        self.pre_spawn_env.update(threads)  # libraries may be loaded before a worker gets its `env`
 
-    return RuleNanny
+    async def instantiate(self) -> Any:
+        """Start the worker's process. Raises what Dask raises."""
+        with _starting:
+            return await super().instantiate()
+
+
+def devices_of(environment: Mapping[str, str], asked: int = 0) -> list[dict[str, str]]:
+    """The variables that show one GPU each, for all that a job was given; none where it has no GPU.
+
+    Where no variable tells, as under Snakemake's local executor, they are the first ones, as many as the rule asks for.
+    What ROCR shows is all that HIP sees, and counts.
+
+    >>> devices_of({"CUDA_VISIBLE_DEVICES": "GPU-5a,GPU-7b"})
+    [{'CUDA_VISIBLE_DEVICES': 'GPU-5a'}, {'CUDA_VISIBLE_DEVICES': 'GPU-7b'}]
+    >>> devices_of({"ROCR_VISIBLE_DEVICES": "2,3", "HIP_VISIBLE_DEVICES": "0,1"})[1]
+    {'ROCR_VISIBLE_DEVICES': '3', 'HIP_VISIBLE_DEVICES': '0'}
+    >>> devices_of({"CUDA_VISIBLE_DEVICES": "-1"}, asked=1), devices_of({}, asked=2)[1]
+    ([], {'CUDA_VISIBLE_DEVICES': '1'})
+    """
+    given = {name: environment[name].split(",") for name in GPU_VARIABLES if environment.get(name)}
+    if not given:
+        return [{GPU_VARIABLES[0]: str(number)} for number in range(asked)]
+    if any(names == [NO_GPU] for names in given.values()):
+        return []
+    found = [dict(zip(given, names, strict=True)) for names in zip(*given.values(), strict=False)]
+    if "ROCR_VISIBLE_DEVICES" in given and "HIP_VISIBLE_DEVICES" in given:
+        found = [{**names, "HIP_VISIBLE_DEVICES": "0"} for names in found]
+    return found
 
 
 def _given(resources: Any) -> dict[str, Any]:
@@ -227,10 +295,9 @@ def _mem_mb(given: Mapping[str, Any]) -> float | None:
     return min(float(value), psutil.virtual_memory().total / 1e6)
 
 
-def _gpus() -> list[str]:
-    """The devices that the job was given."""
-    for variable in GPU_VARIABLES:
-        devices = [device for device in os.environ.get(variable, "").split(",") if device]
-        if devices and devices != [NO_GPU]:
-            return devices
-    return []
+def _gpus(given: Mapping[str, Any]) -> int:
+    """How many GPUs the rule asks for, in whichever words."""
+    for name in ("gpu", "gpus", "gpu_count", "nvidia_gpu"):
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            return math.ceil(float(given[name]))
+    return 0

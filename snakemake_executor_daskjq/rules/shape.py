@@ -11,7 +11,9 @@ from ..model.machine_view import usable_mb
 SMALLEST_WORKER_MB = 400
 """A worker that has imported what data frames need takes half of that; near its limit it would pause for ever."""
 
-KINDS = ("threads", "processes", "gpus")
+SMALL_WORKER_MB = 250
+"""With less, the user is warned: they may know that their workers import little."""
+
 _PRODUCT = re.compile(r"([1-9][0-9]*)x([1-9][0-9]*)")
 
 
@@ -60,7 +62,7 @@ class Shape:
 def shape_of(wanted: str | None, threads: int, mem_mb: float | None, own_mb: float, gpus: int = 0) -> Shape:
     """The shape of the cluster of a rule with so many threads, memory and GPUs, whose own process takes `own_mb`.
 
-    Where memory is short, there are fewer processes, with more threads each: the cores are the rule's all the same.
+    Where memory is short, there are fewer `processes`, with more threads each as far as the rule has them.
 
     Raises
     ------

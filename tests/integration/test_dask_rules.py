@@ -21,7 +21,7 @@ def test_the_example_spills_and_ends_right_and_the_report_tells(workflow: Workfl
     (ended,) = (event for event in workflow.journal("job_ended") if event["key"].startswith("total"))
     used = json.loads(ended["dask"])
     assert used["workers"] * used["memory_mb"] < 700
-    assert used["tasks"] == 140
+    assert used["tasks"] >= 140  # more where a worker had to be started anew
     assert used["spilled_mb"] > 700
     assert used["peak_mb"] <= used["memory_mb"]
     assert ended["peak_mem_mb"] < 700
@@ -39,14 +39,14 @@ SCRIPT = """
     from dask.distributed import Client, LocalCluster
 
     def chunk(i):
-        return np.full(2_500_000, i, dtype=float)
+        return np.full(1_250_000, i, dtype=float)
 
     if __name__ == "__main__":
         with LocalCluster(n_workers=snakemake.threads, dashboard_address=None) as cluster, Client(cluster) as client:
             workers = client.scheduler_info()["workers"].values()
             limits = [worker["memory_limit"] / 1e6 for worker in workers]
             open(snakemake.output[0], "w").write(f"{limits}")
-            chunks = client.map(chunk, range(70))
+            chunks = client.map(chunk, range(140))
             total = sum(client.gather(client.map(np.sum, chunks)))
             open(snakemake.output[1], "w").write(f"{total:.0f}")
 """
@@ -59,7 +59,7 @@ def test_a_script_that_knows_nothing_of_daskjq_gets_right_limits_and_spills(work
     limits = json.loads(workflow.read("limits"))
     assert len(limits) == 2
     assert sum(limits) <= 700 - 256
-    assert workflow.read("sum") == f"{sum(range(70)) * 2_500_000}"
+    assert workflow.read("sum") == f"{sum(range(140)) * 1_250_000}"
     (ended,) = workflow.journal("job_ended")
     assert ended["peak_mem_mb"] < 700
 
@@ -84,6 +84,7 @@ def test_the_helper_needs_no_guard_and_has_no_port_that_others_could_use(workflo
     """)
     workflow.write(
         """
+        import os
         import psutil
         from snakemake_executor_daskjq.rules import dask_client
 
@@ -93,6 +94,7 @@ def test_the_helper_needs_no_guard_and_has_no_port_that_others_could_use(workflo
             processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
             ports = {one.laddr for p in processes for one in p.net_connections("tcp") if one.status == "LISTEN"}
             address = client.scheduler.address
+        assert (__spec__, os.environ["OMP_NUM_THREADS"]) == (None, "2")  # as before
         with open(snakemake.output[0], "w") as file:
             print(sum(answers), {ip for ip, _ in ports}, 8787 in {port for _, port in ports}, address[:6], file=file)
         """,

@@ -118,6 +118,7 @@ def test_a_host_is_replaced_when_it_has_grown(
 ) -> None:
     assert len(set(hosts_of(tmp_path, level, 2))) == 1
     monkeypatch.setattr(contexts, "MAX_GROWTH_MB", -1e9)
+    monkeypatch.setattr(contexts, "MEASURE_EVERY", 1)
     assert len(set(hosts_of(tmp_path, level, 2))) == 2
 
 

@@ -257,6 +257,8 @@ def test_when_the_host_dies_its_jobs_are_lost_and_gone(tmp_path: Path) -> None:
     assert asyncio.run(body()).end is End.LOST
 
 
+FASYNC = 0o20000  # asm-generic/fcntl.h
+
 PILOT = """
 import asyncio, os, sys
 from snakemake_executor_daskjq.model.request import Grant, Launch
@@ -286,6 +288,8 @@ def test_when_pilot_and_launcher_are_killed_at_once_the_kernel_ends_all_of_a_job
         assert pilot.stdout is not None
         launcher = int(pilot.stdout.readline())
         pids = [int(asyncio.run(asyncio.wait_for(appears(tmp_path / name), 10))) for name in ("child", "pid")]
+        leash = Path(f"/proc/{pids[1]}/fdinfo/{LEASH_FROM_FD}")
+        asyncio.run(asyncio.wait_for(until(lambda: int(leash.read_text().split()[3], 8) & FASYNC), 10))
         pilot.send_signal(signal.SIGSTOP)  # it does nothing about it
         try:
             os.kill(launcher, signal.SIGKILL)
@@ -293,6 +297,42 @@ def test_when_pilot_and_launcher_are_killed_at_once_the_kernel_ends_all_of_a_job
                 asyncio.run(asyncio.wait_for(gone(pid), 10))
         finally:
             pilot.kill()
+
+
+def test_each_job_has_a_leash_of_its_own(tmp_path: Path) -> None:
+    """Kernels before 5.6 would end all that share one when the first of them ends."""
+
+    async def body() -> None:
+        async with host() as running:
+            script = f"readlink /proc/self/fd/{LEASH_FROM_FD}; echo 1 > up-$0; while [ ! -e go ]; do sleep 0.01; done"
+            both = [asyncio.create_task(running.run(shell(tmp_path, script.replace("$0", key), key))) for key in "ab"]
+            await asyncio.gather(*(appears(tmp_path / f"up-{key}") for key in "ab"))
+            (tmp_path / "go").touch()
+            await asyncio.gather(*both)
+
+    asyncio.run(asyncio.wait_for(body(), 20))
+    first, second = ((tmp_path / f"{key}.log").read_text() for key in "ab")
+    assert first.startswith("pipe:")
+    assert first != second
+
+
+def test_the_command_of_a_benchmarked_job_ends_with_its_launcher(tmp_path: Path) -> None:
+    """Its parent is a fork, which does not tell by its environment whose it is."""
+
+    async def body() -> None:
+        for number in range(5):
+            handle = await LauncherHandle.start()
+            script = f"echo $$ > pid{number}; sleep 300; true"
+            command = Command((("/bin/sh", "-c", script),), str(tmp_path), benchmark=True)
+            grant = Grant(tmpdir=str(tmp_path))
+            launch = Launch(f"a{number}", (), (), "", str(tmp_path / "log"), "", command=command, grant=grant)
+            job = asyncio.create_task(handle.run(launch, WarmStart.DIRECT))
+            pid = int(await appears(tmp_path / f"pid{number}"))
+            os.kill(handle.pid, signal.SIGKILL)
+            assert (await asyncio.wait_for(job, 15)).end is End.LOST
+            assert processes.session_of(pid) is None or not Path(f"/proc/{pid}/exe").exists()
+
+    asyncio.run(body())
 
 
 def test_when_the_pilot_is_killed_the_host_ends_its_jobs(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from snakemake_executor_daskjq.launcher.processes import JOB_VARIABLE
 from snakemake_executor_daskjq.launcher.scratch import Scratch, remove_tree
+from snakemake_executor_daskjq.model.machine_view import RECORD
 from snakemake_executor_daskjq.pilot.grants import Cores, Gpus, Grants, granted_gpus
 
 
@@ -84,6 +86,25 @@ def test_a_share_that_no_single_gpu_has_left_waits_until_one_has(tmp_path: Path)
         grants.close()
 
     asyncio.run(body())
+
+
+def test_what_the_user_chose_stays_but_not_what_an_outer_run_has_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def environment() -> dict[str, str]:
+        grants = Grants()
+        try:
+            async with grants.hold({"cores": 3}) as grant:
+                return {**grant.env, "TMPDIR": grant.tmpdir}
+        finally:
+            grants.close()
+
+    monkeypatch.setenv("MC_CORES", "7")
+    monkeypatch.delenv(JOB_VARIABLE, raising=False)
+    assert "MC_CORES" not in asyncio.run(environment())
+    monkeypatch.setenv(JOB_VARIABLE, "outer")
+    monkeypatch.setenv(RECORD, "/outer")
+    env = asyncio.run(environment())
+    assert env["MC_CORES"] == "3"
+    assert env[RECORD].startswith(env["TMPDIR"])
 
 
 def test_variables_that_told_the_pilots_cores_tell_a_job_its_own(
