@@ -17,7 +17,7 @@ Each child leads its own session, reads nothing on stdin and writes to its log. 
 what a job leaves behind becomes the launcher's child and is ended with the job. When the socket closes, the
 pilot is gone, and the launcher ends every child, their temporary files and itself; so it does when its lease is over
 (see `lease`): the pilot may be stopped, and these jobs be taken for lost. When the launcher dies, the kernel kills
-its children (parent-death signal, or `spawn.Leashes`). Children that have run for a while are sampled against their
+its children (parent-death signal, or `spawn.Guard`). Children that have run for a while are sampled against their
 bounds (see `watch`).
 """
 
@@ -43,7 +43,7 @@ from .lease import GRACE_S, uptime_s
 from .lingering import LOOK_S, Lingering
 from .readiness import make_ready
 from .scratch import remove_tree
-from .spawn import Leashes, spawned
+from .spawn import Guard, spawned
 from .strays import end_all, strays_of
 from .watch import FIRST_SAMPLE_S, KILL_AFTER_S, Bounds, OomKills, next_interval_s, usage
 
@@ -78,10 +78,10 @@ class Child:
 
 
 class Launcher:
-    def __init__(self, sock: socket.socket, tmpdirs: str = "", leashes: Leashes | None = None) -> None:
-        """With `leashes`, children are not forked where that can be helped."""
+    def __init__(self, sock: socket.socket, tmpdirs: str = "", guard: Guard | None = None) -> None:
+        """With a `guard`, children of direct starts are not forked where that can be helped."""
         self._sock = sock
-        self._leashes = leashes
+        self._guard = guard
         self._decoder = Decoder()
         self._children: dict[int, Child] = {}
         self._lingering: dict[str, Lingering] = {}
@@ -137,6 +137,8 @@ class Launcher:
         if pilot_is_gone and self._tmpdirs:
             remove_tree(self._tmpdirs)  # a pilot that stops its launchers does so itself
         signal.set_wakeup_fd(-1)
+        if self._guard is not None:
+            self._guard.close()
 
     def _handle_signals(self) -> None:
         for end in (self._wakeup, self._signalled):
@@ -178,8 +180,8 @@ class Launcher:
             return  # it ends, and the job with it; it may run elsewhere by now
         records, environment = self._records(frame), self._environment(frame)
         pid = None
-        if self._leashes is not None and records is None:
-            pid = spawned(frame, environment, self._leashes)
+        if self._guard is not None and "ready" in frame and records is None:
+            pid = spawned(frame, environment, self._guard)
         is_forked = pid is None
         if pid is None:
             pid = os.fork()
@@ -212,8 +214,8 @@ class Launcher:
         try:
             for signum in (*HANDLED, *_IGNORED_BY_PYTHON):
                 signal.signal(signum, signal.SIG_DFL)
-            if self._leashes is not None:
-                self._leashes.close()
+            if self._guard is not None:
+                self._guard.leave()
             enter_job(frame)
             if "ready" in frame:
                 make_ready(**frame["ready"], tmpdir=frame["tmpdir"])
@@ -245,7 +247,11 @@ class Launcher:
                 # The job is over when its child is: what it left running would use resources that are
                 # free now. The child is not reaped yet, so its process group can't be another's.
                 processes.kill_group(pid, signal.SIGKILL)
+            if self._guard is not None:
+                self._guard.forget(pid)
             _, status, usage = os.wait4(pid, 0)
+            if self._guard is not None and pid == self._guard.pid:
+                self._guard = None  # somebody has killed it: jobs are forked from now on
             if child is not None:
                 if status != 0:
                     self._oom_count = self._oom_kills.count()
@@ -279,8 +285,6 @@ class Launcher:
                 self._signal_strays(signal.SIGKILL, of_running_jobs=False)
 
     def _send_ended(self, frame: Frame) -> None:
-        if self._leashes is not None:
-            self._leashes.let_go(frame["id"])
         self.send(**frame, ending=self._deadline is not None)
 
     def _sample(self) -> None:
@@ -332,7 +336,7 @@ class Launcher:
                     processes.kill(pid, signum)
 
     def _strays(self) -> dict[str | None, list[int]]:
-        return strays_of(self._children)
+        return strays_of(self._children, None if self._guard is None else self._guard.pid)
 
     def send(self, **frame: Any) -> None:
         # A pilot that is gone is noticed by _read; what it can't be told any more is lost with it.
@@ -428,7 +432,7 @@ def main() -> None:
     sock.set_inheritable(False)  # no job may hold it: it would hide the launcher's death, and could speak on it
     gc.freeze()
     try:
-        Launcher(sock, leashes=Leashes.where_possible()).run()
+        Launcher(sock, guard=Guard.where_possible()).run()
     except Exception as error:
         crash(sock, error)
 

@@ -21,14 +21,14 @@ class _Child(Protocol):
     def job(self) -> str: ...
 
 
-def strays_of(children: Mapping[int, _Child]) -> dict[str | None, list[int]]:
-    """The strays of this process by their jobs, where `children` are the jobs' own processes.
+def strays_of(children: Mapping[int, _Child], guard: int | None = None) -> dict[str | None, list[int]]:
+    """The strays of this process by their jobs, where `children` are the jobs' own processes, and `guard` is ours.
 
     One in its job's session is known by that, one that left it by the environment that it was started with.
     """
     strays: dict[str | None, list[int]] = {}
     for pid in processes.children_of(os.getpid()):
-        if pid not in children:
+        if pid not in children and pid != guard:
             leader = children.get(processes.session_of(pid) or 0)
             job = leader.job if leader else processes.environment_value(pid, processes.JOB_VARIABLE)
             strays.setdefault(job, []).append(pid)

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,6 @@ import pytest
 from snakemake_executor_daskjq.launcher import launcher as launcher_module
 from snakemake_executor_daskjq.launcher import processes
 from snakemake_executor_daskjq.launcher.launcher import Child, Launcher
-from snakemake_executor_daskjq.launcher.spawn import LEASH_FROM_FD
 from snakemake_executor_daskjq.launcher.watch import Bounds
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Command, Grant, Launch, Limits, WarmStart
@@ -49,10 +48,17 @@ def shell(tmp_path: Path, script: str, key: str = "job", **env: str) -> Launch:
     return Launch(key, (), (), str(tmp_path), str(tmp_path / f"{key}.log"), "true", precommand=script, env=env)
 
 
+def direct(tmp_path: Path, script: str, key: str = "job", *, benchmark: bool = False) -> Launch:
+    """A launch at the level `direct`."""
+    command = Command((("/bin/sh", "-c", script),), str(tmp_path), benchmark=benchmark)
+    log, grant = str(tmp_path / f"{key}.log"), Grant(tmpdir=str(tmp_path))
+    return Launch(key, (), (), "", log, "", warm_start=WarmStart.DIRECT, command=command, grant=grant)
+
+
 def run(launch: Launch) -> Outcome:
     async def body() -> Outcome:
         async with host() as running:
-            return await asyncio.wait_for(running.run(launch), 20)
+            return await asyncio.wait_for(running.run(launch, launch.warm_start), 20)
 
     return asyncio.run(body())
 
@@ -112,23 +118,28 @@ def test_a_working_directory_that_is_gone_is_told(tmp_path: Path) -> None:
     assert "could not be started" in outcome.log_tail
 
 
-def test_the_child_has_default_signals_and_inherits_its_leash_only(tmp_path: Path) -> None:
-    run(shell(tmp_path, "grep -E 'SigIgn|SigBlk' /proc/self/status; ls -v /proc/self/fd"))
+@pytest.mark.parametrize("start", [shell, direct])
+def test_the_child_has_default_signals_and_no_inherited_descriptors(
+    tmp_path: Path, start: Callable[[Path, str], Launch]
+) -> None:
+    run(start(tmp_path, "grep -E 'SigIgn|SigBlk' /proc/self/status; ls /proc/self/fd"))
     lines = (tmp_path / "job.log").read_text().splitlines()
     masks = [int(line.split()[1], 16) for line in lines if line.startswith("Sig")]
     reset = ("CHLD", "INT", "TERM", "HUP", "PIPE", "XFSZ")  # others may be ignored above the tests, as SIGQUIT is
     assert not [name for name in reset for mask in masks if mask & 1 << (signal.Signals[f"SIG{name}"] - 1)]
-    # 3 is the folder that ls lists.
-    assert [line for line in lines if line.isdigit()] == ["0", "1", "2", "3", str(LEASH_FROM_FD)]
+    assert lines[-4:] == ["0", "1", "2", "3"]  # the last is the folder that ls lists
 
 
-def test_where_the_kernel_knows_no_leash_children_are_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_guard_children_are_forked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "hook").mkdir()
-    (tmp_path / "hook" / "sitecustomize.py").write_text(
-        "import fcntl\ndef fail(fd, command, argument=0): raise OSError('no such command')\nfcntl.fcntl = fail\n"
-    )
+    (tmp_path / "hook" / "sitecustomize.py").write_text("import os\ndel os.memfd_create\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hook"), prepend=os.pathsep)
-    outcome = run(shell(tmp_path, "ls -v /proc/self/fd; exit 3"))
+
+    async def body() -> Outcome:
+        async with host() as running:
+            return await running.run(direct(tmp_path, "ls -v /proc/self/fd; exit 3"), WarmStart.DIRECT)
+
+    outcome = asyncio.run(asyncio.wait_for(body(), 20))
     assert (outcome.end, outcome.exit_status) == (End.FAILED, 3)
     assert (tmp_path / "job.log").read_text().split() == ["0", "1", "2", "3"]
 
@@ -257,11 +268,9 @@ def test_when_the_host_dies_its_jobs_are_lost_and_gone(tmp_path: Path) -> None:
     assert asyncio.run(body()).end is End.LOST
 
 
-FASYNC = 0o20000  # asm-generic/fcntl.h
-
 PILOT = """
 import asyncio, os, sys
-from snakemake_executor_daskjq.model.request import Grant, Launch
+from snakemake_executor_daskjq.model.request import Command, Grant, Launch, WarmStart
 from snakemake_executor_daskjq.pilot import contexts
 from snakemake_executor_daskjq.pilot.launcher_client import LauncherHandle
 from snakemake_executor_daskjq.pilot.contexts import Launchers
@@ -273,7 +282,8 @@ async def pilot():
     print(host._process.pid, flush=True)
     os.makedirs("scratch/1/full")
     grant = Grant(tmpdir=os.path.abspath("scratch/1"))
-    await host.run(Launch("job", (), (), ".", "log", "true", precommand=sys.argv[1], grant=grant))
+    command = Command((("/bin/sh", "-c", sys.argv[1]),), os.getcwd())
+    await host.run(Launch("job", (), (), "", "log", "", command=command, grant=grant), WarmStart.DIRECT)
 
 asyncio.run(pilot())
 """
@@ -288,8 +298,6 @@ def test_when_pilot_and_launcher_are_killed_at_once_the_kernel_ends_all_of_a_job
         assert pilot.stdout is not None
         launcher = int(pilot.stdout.readline())
         pids = [int(asyncio.run(asyncio.wait_for(appears(tmp_path / name), 10))) for name in ("child", "pid")]
-        leash = Path(f"/proc/{pids[1]}/fdinfo/{LEASH_FROM_FD}")
-        asyncio.run(asyncio.wait_for(until(lambda: int(leash.read_text().split()[3], 8) & FASYNC), 10))
         pilot.send_signal(signal.SIGSTOP)  # it does nothing about it
         try:
             os.kill(launcher, signal.SIGKILL)
@@ -299,21 +307,25 @@ def test_when_pilot_and_launcher_are_killed_at_once_the_kernel_ends_all_of_a_job
             pilot.kill()
 
 
-def test_each_job_has_a_leash_of_its_own(tmp_path: Path) -> None:
-    """Kernels before 5.6 would end all that share one when the first of them ends."""
-
-    async def body() -> None:
+def test_a_guard_that_is_killed_is_no_harm_to_jobs(tmp_path: Path) -> None:
+    async def body() -> list[Outcome]:
         async with host() as running:
-            script = f"readlink /proc/self/fd/{LEASH_FROM_FD}; echo 1 > up-$0; while [ ! -e go ]; do sleep 0.01; done"
-            both = [asyncio.create_task(running.run(shell(tmp_path, script.replace("$0", key), key))) for key in "ab"]
-            await asyncio.gather(*(appears(tmp_path / f"up-{key}") for key in "ab"))
+            waiting = "echo $$ > up; while [ ! -e go ]; do sleep 0.01; done"
+            job = asyncio.create_task(running.run(direct(tmp_path, waiting, "a"), WarmStart.DIRECT))
+            await appears(tmp_path / "up")
+            (guard,) = (pid for pid in processes.children_of(running.pid) if "trap" in command_of(pid))
+            os.kill(guard, signal.SIGKILL)
+            await gone(guard)
+            other = await running.run(direct(tmp_path, "exit 3", "b"), WarmStart.DIRECT)
             (tmp_path / "go").touch()
-            await asyncio.gather(*both)
+            return [await job, other]
 
-    asyncio.run(asyncio.wait_for(body(), 20))
-    first, second = ((tmp_path / f"{key}.log").read_text() for key in "ab")
-    assert first.startswith("pipe:")
-    assert first != second
+    first, second = asyncio.run(asyncio.wait_for(body(), 20))
+    assert (first.exit_status, second.exit_status) == (0, 3)
+
+
+def command_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
 
 
 def test_the_command_of_a_benchmarked_job_ends_with_its_launcher(tmp_path: Path) -> None:
@@ -323,9 +335,7 @@ def test_the_command_of_a_benchmarked_job_ends_with_its_launcher(tmp_path: Path)
         for number in range(5):
             handle = await LauncherHandle.start()
             script = f"echo $$ > pid{number}; sleep 300; true"
-            command = Command((("/bin/sh", "-c", script),), str(tmp_path), benchmark=True)
-            grant = Grant(tmpdir=str(tmp_path))
-            launch = Launch(f"a{number}", (), (), "", str(tmp_path / "log"), "", command=command, grant=grant)
+            launch = direct(tmp_path, script, f"a{number}", benchmark=True)
             job = asyncio.create_task(handle.run(launch, WarmStart.DIRECT))
             pid = int(await appears(tmp_path / f"pid{number}"))
             os.kill(handle.pid, signal.SIGKILL)
@@ -479,10 +489,7 @@ def test_a_benchmarked_job_has_its_grace_time_too(tmp_path: Path) -> None:
     async def body() -> Outcome:
         handle = await LauncherHandle.start()
         script = "trap 'sleep 0.3; echo bye > bye; exit 3' TERM; echo up > up; sleep 300 & wait"
-        command = Command((("/bin/sh", "-c", script),), str(tmp_path), benchmark=True)
-        grant = Grant(tmpdir=str(tmp_path))
-        launch = Launch("a", (), (), "", str(tmp_path / "log"), "", command=command, grant=grant)
-        job = asyncio.create_task(handle.run(launch, WarmStart.DIRECT))
+        job = asyncio.create_task(handle.run(direct(tmp_path, script, benchmark=True), WarmStart.DIRECT))
         await appears(tmp_path / "up")
         stopping = asyncio.create_task(handle.stop(10.0))
         outcome = await asyncio.wait_for(job, 15)
