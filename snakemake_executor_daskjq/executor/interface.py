@@ -127,6 +127,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._submit(controller, batch)
         if untouched:
             self._reporting.withdrawn(untouched)
+        self._signals.renew()
 
     def run_job(self, job: JobExecutorInterface) -> None:
         self.run_jobs([job])

@@ -27,6 +27,18 @@ class RunSignals:
         """From the first job on."""
         self._set(_interrupt, signal.SIGTERM, signal.SIGHUP)
 
+    def renew(self) -> None:
+        """Have the kernel tell Python of signals again, in each of Snakemake's rounds.
+
+        A library that is imported meanwhile may take them for itself beneath Python, as Polars does, which Snakemake
+        imports for the first script: Ctrl-C would not wake the thread that waits for jobs.
+        """
+        if _in_main_thread():
+            for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                handler = signal.getsignal(signum)
+                if callable(handler):
+                    signal.signal(signum, handler)
+
     def hold(self) -> None:
         """While jobs and pilots are ended, which takes seconds and must not be cut short."""
         self._set(_still_ending, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import signal
 import time
@@ -220,6 +221,8 @@ def test_a_lost_try_leaves_nothing_to_the_next(workflow: Workflow) -> None:
 
 
 def test_an_interrupt_leaves_no_script_behind(workflow: Workflow) -> None:
+    """Also where Polars is installed: Snakemake imports it for the script, and it takes SIGINT for itself."""
+    assert importlib.metadata.version("polars")
     workflow.write("rule a:\n    output: 'a'\n    script: 'script.py'\n")
     workflow.write("import time\nopen('up', 'w')\ntime.sleep(60)\n", "script.py")
     process = workflow.start("a", "--jobs", "1")
