@@ -125,7 +125,7 @@ def serve(sock: socket.socket) -> None:
     opening = _first_frame(sock)
     watch = PilotWatch(opening["tmpdirs"])
     os.environ.update(opening["env"])
-    _keep_libraries_from_starting_threads()
+    _own_variables.extend(opening["own_variables"])
     if lacking := python_internals.missing():
         refuse(sock, f"this Python is not as expected: no {lacking}", Scope.CONTEXT)
     try:
@@ -144,17 +144,8 @@ def serve(sock: socket.socket) -> None:
         serve_parsed(sock, snakemake, opening, watch)
 
 
-WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""What keeps libraries from starting threads as they are imported: Arrow's allocator does, where pandas imports it."""
-
-_own_variables: set[str] = set()
-"""Those of them that this process has set: no job has them."""
-
-
-def _keep_libraries_from_starting_threads() -> None:
-    _own_variables.update(WITHOUT_THREADS.keys() - os.environ.keys())
-    os.environ.update({name: WITHOUT_THREADS[name] for name in _own_variables})
-
+_own_variables: list[str] = []
+"""Variables that the pilot has set for a fork server alone: no job has them."""
 
 _at_fork: list[tuple[dict[str, Any], dict[str, Any]]] = []
 """The names of Snakefiles, and a copy of what they were when the fork server began to fork."""

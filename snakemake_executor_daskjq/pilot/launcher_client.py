@@ -45,6 +45,9 @@ RECORD_BYTES = 10_000
 CAN_T_START = 127
 """The exit status of a child that could not become its job (`launcher.not_started`)."""
 
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""What keeps libraries from starting threads as a fork server imports them: where pandas finds Arrow, its allocator."""
+
 _launchers: set[int] = set()
 """The processes of all launchers that this pilot has started: each is reaped by who started it."""
 
@@ -94,7 +97,11 @@ class LauncherHandle:
         KilledError : where a signal ends it before it is ready.
         OSError : where the process can't be started or ends at once, or a cold launcher is not ready after `limit_s`.
         """
-        module = "launcher" if opening is None else "fork_server"
+        module, environment = "launcher", dict(os.environ)
+        if opening is not None:
+            module, own = "fork_server", WITHOUT_THREADS.keys() - os.environ.keys()
+            environment |= {name: WITHOUT_THREADS[name] for name in own}
+            opening = {**opening, "own_variables": sorted(own)}
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", f"{LAUNCHER}.{module}", str(theirs.fileno())]
@@ -102,6 +109,7 @@ class LauncherHandle:
                 command,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                env=environment,
                 start_new_session=True,
             )
         _launchers.add(process.pid)
