@@ -60,7 +60,7 @@ class Speaker:
         self._ends_from = 0.0  # in the loop's time: when the next ends may be sent
 
     def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
-        if not self._ends:  # what ends within one turn of the loop is one message
+        if not self._ends:  # what ends within one turn of the loop, or soon after others, is one message
             loop = asyncio.get_running_loop()
             loop.call_at(max(self._ends_from, loop.time()), self._send_ends)
         self._ends.append(protocol.Ended(request.key, pilot, outcome))

@@ -10,7 +10,7 @@ import math
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING, Any
 
-from ..resources.mapping import GPU_NAMES
+from ..model.machine_view import GPU_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -17,8 +17,8 @@ Each child leads its own session, reads nothing on stdin and writes to its log. 
 what a job leaves behind becomes the launcher's child and is ended with the job. When the socket closes, the
 pilot is gone, and the launcher ends every child, their temporary files and itself; so it does when its lease is over
 (see `lease`): the pilot may be stopped, and these jobs be taken for lost. When the launcher dies, the kernel kills
-its children (parent-death signal, or `spawn.Guard`). Children that have run for a while are sampled against their
-bounds (see `watch`).
+children that were forked (parent-death signal), and `spawn.Guard` the others. Children that have run for a while are
+sampled against their bounds (see `watch`).
 """
 
 from __future__ import annotations

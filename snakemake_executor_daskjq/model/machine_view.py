@@ -12,6 +12,8 @@ OWN_MB = 256
 OWN_SHARE = 0.1
 """The same of a rule with much memory, whose own process collects results."""
 
+GPU_NAMES = ("gpu", "gpus", "gpu_count", "nvidia_gpu")
+"""Snakemake's resources by which a rule asks for GPUs; the first that is stated counts."""
 
 GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 """The variables that tell a process its GPUs, by comma."""

@@ -49,7 +49,7 @@ WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 """What keeps libraries from starting threads as a fork server imports them: where pandas finds Arrow, its allocator."""
 
 _launchers: set[int] = set()
-"""The processes of all launchers that this pilot has started: each is reaped by who started it."""
+"""The processes of this pilot's launchers: each is reaped by who started it."""
 
 _PLAIN_PATH = re.compile(r"[\w@%+=:,./-]*", re.ASCII)
 """As `shlex` has it: quoted or not, a shell reads the same."""
@@ -247,6 +247,7 @@ async def _end(process: subprocess.Popen[bytes]) -> None:
         async with asyncio.timeout(KILLED_S):
             while process.poll() is None:  # noqa: ASYNC110 - the end of a process can't be awaited
                 await asyncio.sleep(0.005)
+            _launchers.discard(process.pid)
 
 
 async def _read(reader: asyncio.StreamReader) -> Frame:

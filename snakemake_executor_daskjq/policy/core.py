@@ -21,12 +21,13 @@ from ..journal import events as journal
 from ..model.outcome import PILOT_ENDS, PILOT_GONE, End, Outcome
 from ..model.usage import Usage
 from . import messages
-from .estimates import LOOK_AHEAD_S, SURPRISE_S, UNKNOWN_RUNTIME_S, Estimates
+from .estimates import LOOK_AHEAD_S, UNKNOWN_RUNTIME_S, Estimates
 from .fit import could_hold
 from .idle import Prospects
+from .look_ahead import look_ahead
 from .losses import Losses
 from .pilots import Pilots
-from .placement import may_start_ahead, place
+from .placement import place
 from .queue import ReadyQueue
 from .summary import Summary
 from .waits import waits_for
@@ -314,36 +315,21 @@ class Core:
             self._start(request, self.pilots[room.pilot], now)
         changed, self._changed = self._changed, {}
         for pilot in changed.values():
-            self._look_ahead(pilot, now)
+            for request in self._sent_ahead(pilot, now):
+                self._start(request, pilot, now)
         if now >= self._upkeep_at:
             due = self._upkeep(now)
             self._upkeep_from = now + UPKEEP_S
             self._upkeep_at = max(self._upkeep_from, min(due, default=math.inf))
         return [self._upkeep_at]
 
-    def _look_ahead(self, pilot: Pilot, now: float) -> None:
-        """Send one job more for each that runs, or a few, if all are short and alike.
-
-        Nothing is promised twice: Dask's worker holds it back by its resources until one that runs has ended,
-        and as all are alike, whichever ends makes room for exactly one.
-        """
-        requests = [self._jobs[key].request for key in pilot.jobs]
-        most = min((self._estimates.ahead_of(rule) for rule in {request.rule for request in requests}), default=0)
-        if most == 0:
-            return
-        like, room = requests[0], pilot.room
-        if room is None or any(request.shape != like.shape for request in requests):
-            return
-        # What has run for long may go on, and has none wait behind it.
-        running = [self._jobs[key] for key in pilot.jobs.difference(pilot.ahead)]
-        most *= sum(now - job.placed_at < SURPRISE_S for job in running)
-        if len(pilot.ahead) > most // 2:
-            return  # a few at a time cost less than each alone
-        while len(pilot.ahead) < most and may_start_ahead(like, room, self._ready, now):
-            if room.misfits(like, now, amounts=room.capacity) or (request := self._ready.take_like(like)) is None:
-                return
-            pilot.ahead.append(request.key)
-            self._start(request, pilot, now)
+    def _sent_ahead(self, pilot: Pilot, now: float) -> list[Request]:
+        on_pilot = {key: self._jobs[key] for key in pilot.jobs}
+        running = [job.placed_at for key, job in on_pilot.items() if key not in pilot.ahead]
+        requests = [job.request for job in on_pilot.values()]
+        ahead = look_ahead(requests, running, pilot.room, len(pilot.ahead), self._ready, self._estimates, now)
+        pilot.ahead += [request.key for request in ahead]
+        return ahead
 
     # -- pilots -------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from .. import batch
 from ..errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError, remedy, shown
+from ..model.machine_view import GPU_NAMES
 from ..model.request import Request
 from ..policy.fit import misfits_new_pilot
 
@@ -41,7 +42,6 @@ LABELS = ("slurm_partition", "slurm_account", "constraint", "qos", "clusters", "
 """What selects the pools that offer it. All but the first three are offered by a pool's directives."""
 
 _SHORT = {"-p": "partition", "-A": "account", "-C": "constraint", "-q": "qos", "-M": "clusters"}
-GPU_NAMES = ("gpu", "gpus", "gpu_count", "nvidia_gpu")
 
 
 def amounts(resources: Mapping[str, object], declared: Iterable[str] = ()) -> Amounts:

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 
 from .. import batch
 from ..batch.slurm_partitions import gpu_model_of, gpus_of
-from .mapping import GPU_NAMES, integer
+from ..model.machine_view import GPU_NAMES
+from .mapping import integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

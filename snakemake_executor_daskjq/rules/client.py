@@ -20,7 +20,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.security import Security
 
 from ..errors import DaskjqError
-from ..model.machine_view import GPU_VARIABLES, NO_GPU, OWN_MB, RECORD
+from ..model.machine_view import GPU_NAMES, GPU_VARIABLES, NO_GPU, OWN_MB, RECORD
 from .shape import SMALL_WORKER_MB, shape_of
 
 if TYPE_CHECKING:
@@ -79,19 +79,22 @@ def dask_client(
     gpus = devices_of(os.environ, _gpus(given))
     own_mb = max(OWN_MB, psutil.Process().memory_info().rss / 1e6 + ABOVE_OWN_MB)
     decided = shape_of(shape or given.get("dask"), int(threads), _mem_mb(given), own_mb, len(gpus))
-    print(f"daskjq: a Dask cluster of {decided}", file=sys.stderr, flush=True)
+    _say(f"a Dask cluster of {decided}")
     if decided.memory_mb is not None and decided.memory_mb < SMALL_WORKER_MB:
-        print(
-            f"daskjq: warning: workers of {decided.memory_mb} MB have hardly room for what they import, and may pause "
-            "for ever or be started again and again. Give the rule more mem_mb, or fewer workers (docs/dask.md).",
-            file=sys.stderr,
-            flush=True,
+        _say(
+            f"warning: workers of {decided.memory_mb} MB have hardly room for what they import, and may pause "
+            "for ever or be started again and again. Give the rule more mem_mb, or fewer workers (docs/dask.md)."
         )
     own_gpus = gpus if decided.workers == len(gpus) else []
     client = RuleClient(decided, own_gpus, given.get("tmpdir"), dashboard=dashboard)
     if dashboard:
-        print(f"daskjq: its dashboard: {client.dashboard_link}", file=sys.stderr, flush=True)
+        _say(f"its dashboard: {client.dashboard_link}")
     return client
+
+
+def _say(text: str) -> None:
+    """In the rule's log."""
+    print(f"daskjq: {text}", file=sys.stderr, flush=True)
 
 
 class RuleClient(Client):  # type: ignore[misc]
@@ -297,7 +300,7 @@ def _mem_mb(given: Mapping[str, Any]) -> float | None:
 
 def _gpus(given: Mapping[str, Any]) -> int:
     """How many GPUs the rule asks for, in whichever words."""
-    for name in ("gpu", "gpus", "gpu_count", "nvidia_gpu"):
+    for name in GPU_NAMES:
         with contextlib.suppress(KeyError, TypeError, ValueError):
             return math.ceil(float(given[name]))
     return 0

@@ -91,8 +91,9 @@ def test_the_helper_needs_no_guard_and_has_no_port_that_others_could_use(workflo
         open("runs", "a").write("once")
         with dask_client(snakemake) as client:
             answers = client.gather(client.map(lambda x: 2 * x, range(10)))
-            processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
-            ports = {one.laddr for p in processes for one in p.net_connections("tcp") if one.status == "LISTEN"}
+            own = {process.pid for process in (psutil.Process(), *psutil.Process().children(recursive=True))}
+            tcp = [one for one in psutil.net_connections("tcp") if one.pid in own]
+            ports = {one.laddr for one in tcp if one.status == "LISTEN"}
             address = client.scheduler.address
         assert (__spec__, os.environ["OMP_NUM_THREADS"]) == (None, "2")  # as before
         with open(snakemake.output[0], "w") as file:

@@ -5,10 +5,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from snakemake_executor_daskjq.errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError
+from snakemake_executor_daskjq.model.machine_view import GPU_NAMES
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
 from snakemake_executor_daskjq.policy.fit import misfits_new_pilot
-from snakemake_executor_daskjq.resources.mapping import GPU_NAMES, amounts, check_feasible, open_pools, request_of
+from snakemake_executor_daskjq.resources.mapping import amounts, check_feasible, open_pools, request_of
 
 SMALL = Pool("small", "slurm", cores=4, mem_mb=4000, walltime_s=300)
 LARGE = Pool("large", "slurm", cores=2, mem_mb=64000, walltime_s=3600, others={"gpu": 1})

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -289,14 +289,20 @@ asyncio.run(pilot())
 """
 
 
-def test_when_pilot_and_launcher_are_killed_at_once_the_kernel_ends_all_of_a_job(tmp_path: Path) -> None:
-    script = "sleep 300 & echo $! > child; echo $$ > pid; wait"
+@contextmanager
+def pilot_with_job(folder: Path, script: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A process that runs a direct start as a pilot does, and the process id of its launcher."""
     pilot = subprocess.Popen(
-        [sys.executable, "-c", PILOT, script], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", PILOT, script], cwd=folder, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
     with pilot:
         assert pilot.stdout is not None
-        launcher = int(pilot.stdout.readline())
+        yield pilot, int(pilot.stdout.readline())
+
+
+def test_when_pilot_and_launcher_are_killed_at_once_the_guard_ends_all_of_a_job(tmp_path: Path) -> None:
+    script = "sleep 300 & echo $! > child; echo $$ > pid; wait"
+    with pilot_with_job(tmp_path, script) as (pilot, launcher):
         pids = [int(asyncio.run(asyncio.wait_for(appears(tmp_path / name), 10))) for name in ("child", "pid")]
         pilot.send_signal(signal.SIGSTOP)  # it does nothing about it
         try:
@@ -347,12 +353,7 @@ def test_the_command_of_a_benchmarked_job_ends_with_its_launcher(tmp_path: Path)
 
 def test_when_the_pilot_is_killed_the_host_ends_its_jobs(tmp_path: Path) -> None:
     script = "trap 'echo ended > ended; exit' TERM; echo $$ > pid; sleep 300 & wait"
-    pilot = subprocess.Popen(
-        [sys.executable, "-c", PILOT, script], cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    with pilot:
-        assert pilot.stdout is not None
-        host_pid = int(pilot.stdout.readline())
+    with pilot_with_job(tmp_path, script) as (pilot, host_pid):
         job_pid = int(asyncio.run(asyncio.wait_for(appears(tmp_path / "pid"), 10)))
         pilot.kill()
     asyncio.run(asyncio.wait_for(gone(job_pid), 10))
