@@ -15,6 +15,7 @@ from ..batch.base import UNKNOWN
 from ..dask_cluster.pilots import last_words
 from ..errors import defect
 from ..launcher.lease import GRACE_S
+from ..model.job_spec import worker_spec
 from ..policy import messages, planner
 from ..policy.core import Core
 
@@ -174,7 +175,7 @@ class Driver(Generic[Fleet]):
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
             case messages.StartJob(request, pilot):
-                self._spawn(self._run(request, pilot))
+                self._spawn(self._run(request, pilot, self._spec_of(request)))
             case messages.ReportEnd(request, outcome, pilot):
                 del self._specs[request.key]
                 self._reporter.job_ended(request, outcome, pilot)
@@ -202,8 +203,11 @@ class Driver(Generic[Fleet]):
             case messages.GiveUp(error):
                 self._reporter.give_up(error)
 
-    async def _run(self, request: Request, pilot: str) -> None:
-        outcome = await self.fleet.run(self._addresses[pilot], self._specs[request.key], request.amounts)
+    def _spec_of(self, request: Request) -> JobSpec:
+        return worker_spec(self._specs[request.leader], request.key) if request.leader else self._specs[request.key]
+
+    async def _run(self, request: Request, pilot: str, spec: JobSpec) -> None:
+        outcome = await self.fleet.run(self._addresses[pilot], spec, request.amounts)
         self.post(messages.JobEnded(request.key, pilot, outcome))
 
     async def _plan(self, asked: messages.MakePlan) -> None:

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 from ..model.job_spec import JobSpec
 from ..model.outcome import Outcome
 from ..model.pool import Pool
-from ..model.request import Limits, Outlook, Request, WarmStart
+from ..model.request import DaskWorkers, Limits, Outlook, Request, WarmStart
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -142,8 +142,8 @@ def job_frames(jobs: Iterable[tuple[Request, JobSpec]]) -> Iterator[Frame]:
     batch: list[list[Any]] = []
     length = 0
     for request, spec in jobs:
-        batch.append([*_request_record(request), spec.text])
-        length += len(spec.text)
+        batch.append([*_request_record(request), spec.text, spec.worker])
+        length += len(spec.text) + len(spec.worker)
         if length > MOST_TEXT:
             yield {"op": "jobs", "jobs": batch}
             batch, length = [], 0
@@ -153,9 +153,9 @@ def job_frames(jobs: Iterable[tuple[Request, JobSpec]]) -> Iterator[Frame]:
 
 def read_jobs(frame: Frame) -> list[tuple[Request, JobSpec]]:
     jobs = []
-    for *record, text in frame["jobs"]:
+    for *record, text, worker in frame["jobs"]:
         request = _request(record)
-        jobs.append((request, JobSpec(request.key, text)))
+        jobs.append((request, JobSpec(request.key, text, worker)))
     return jobs
 
 
@@ -227,6 +227,7 @@ def _pool(record: Mapping[str, Any]) -> Pool:
 
 
 def _request_record(request: Request) -> list[Any]:
+    workers = request.workers  # for the same pools
     return [
         request.key,
         request.job_id,
@@ -237,10 +238,12 @@ def _request_record(request: Request) -> list[Any]:
         request.pools,
         request.priority,
         request.beyond,
+        None if workers is None else [workers.count, workers.least, workers.amounts],
     ]
 
 
 def _request(record: Sequence[Any]) -> Request:
-    key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond = record
+    key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond, workers = record
     pools = None if pools is None else tuple(pools)
-    return Request(key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond)
+    wanted = None if workers is None else DaskWorkers(workers[0], workers[1], workers[2], pools)
+    return Request(key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond, wanted)

@@ -23,6 +23,8 @@ from .. import batch
 from ..config.settings import ExecutorSettings, check_given_once, check_places, configure
 from ..errors import DaskjqError, NotPreparedError, shown
 from ..journal.journal import RunFolder
+from ..model.machine_view import usable_mb
+from ..model.rendezvous import VARIABLE, Invitation
 from ..model.request import Command, Launch, Request, WarmStart
 from ..resources import mapping
 from .environment import AT_START
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from ..model.job_spec import JobSpec
     from ..model.pool import Pool
+    from ..model.request import DaskWorkers
     from ..resources.migration import Translated
     from .controller import Controller
     from .direct import DirectStarts
@@ -53,6 +56,8 @@ common_settings = CommonSettings(
     pass_group_args=True,
 )
 
+
+WORKER_MODULE = "snakemake_executor_daskjq.rules.worker"
 
 HAND_OVER_S = 0.1
 """Jobs are handed over in batches that take so long to prepare."""
@@ -120,9 +125,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
             except NotPreparedError as error:
                 self._fail_unstarted(info, request, str(error))
                 continue
-            self._reporting.add(info, request.rule, launch)
+            folder = None if request.workers is None else self._folder.dask_workers(launch.key)
+            self._reporting.add(info, request.rule, launch, folder)
             self.report_job_submission(info)
-            batch.append((request, spec_of(launch)))
+            worker = "" if request.workers is None else spec_of(self._worker_launch(launch, request.workers)).text
+            batch.append((request, replace(spec_of(launch), worker=worker)))
         self._has_submitted = True
         self._submit(controller, batch)
         if untouched:
@@ -342,6 +349,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             runtime_s=request.runtime_s,
             limits=self._config.limits,
         )
+        if request.workers is not None:
+            launch = self._with_invitation(launch, request.workers)
         if self._direct is not None:
             fewer = request.amounts["cores"] if "cores" in request.beyond else None
             command = self._direct.command(job, request.key, fewer)
@@ -361,6 +370,28 @@ class Executor(RealExecutor):  # type: ignore[misc]
             python=self.get_python_executable(),
             precommand=self._arguments.precommand,
         )
+
+    def _with_invitation(self, launch: Launch, workers: DaskWorkers) -> Launch:
+        """A rule's job that learns of its Dask workers, which find it by a folder of their own."""
+        folder = self._folder.dask_workers(launch.key)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        memory_mb = workers.amounts.get("mem_mb")
+        invitation = Invitation(
+            folder=str(folder.absolute()),
+            count=workers.count,
+            least=workers.least,
+            threads=workers.amounts["cores"],
+            memory_mb=None if memory_mb is None else usable_mb(memory_mb),
+            interface=self._config.interface or "",
+            host="127.0.0.1" if self._config.local and not self._config.interface else "",
+        )
+        return replace(launch, env={**launch.env, VARIABLE: invitation.text()})
+
+    def _worker_launch(self, launch: Launch, workers: DaskWorkers) -> Launch:
+        """What its Dask workers are: each is told its own key and log by the controller."""
+        python = self.get_python_executable()
+        command = Command(((python, "-P", "-m", WORKER_MODULE),), str(self.workflow.workdir_init))
+        return replace(launch, command=command, amounts=workers.amounts, beyond={}, log_path=f"{launch.log_path}.dask")
 
     @functools.cached_property
     def _declared(self) -> dict[str, str]:

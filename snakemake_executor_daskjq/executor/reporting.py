@@ -10,6 +10,7 @@ import contextlib
 import functools
 import os
 import queue
+import shutil
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -21,6 +22,7 @@ from ..text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
     from snakemake_interface_executor_plugins.executors.real import RealExecutor
@@ -45,6 +47,12 @@ class Submitted:
     log_path: str
     is_direct: bool
     is_sent: bool = False
+    workers_folder: Path | None = None
+
+    def release(self) -> None:
+        """The job is over: Dask workers of it on other pilots end when this folder is gone."""
+        if self.workers_folder is not None:
+            shutil.rmtree(self.workers_folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +118,10 @@ class Reporting:
         if threading.current_thread() is not self._thread and self._thread.ident is not None:
             self._thread.join(timeout=JOIN_S)
 
-    def add(self, info: SubmittedJobInfo, rule: str, launch: Launch) -> None:
-        """A job is about to be submitted."""
-        self.submitted[launch.key] = Submitted(info, rule, launch.log_path, launch.command is not None)
+    def add(self, info: SubmittedJobInfo, rule: str, launch: Launch, workers_folder: Path | None = None) -> None:
+        """A job is about to be submitted. Its Dask workers, if it gets any, find it by a folder."""
+        is_direct = launch.command is not None
+        self.submitted[launch.key] = Submitted(info, rule, launch.log_path, is_direct, workers_folder=workers_folder)
 
     def sent(self, key: str) -> None:
         """The controller has it."""
@@ -155,7 +164,9 @@ class Reporting:
         """Take out, one by one, the jobs that Snakemake has not heard of; the thread may be at work still."""
         with contextlib.suppress(KeyError):
             while True:
-                yield self.submitted.popitem()
+                key, job = self.submitted.popitem()
+                job.release()
+                yield key, job
 
     # -- what the controller says ----------------------------------------------------------------------------------
 
@@ -226,6 +237,7 @@ class Reporting:
         job, outcome = self.submitted.pop(ended.key, None), ended.outcome
         if job is None:  # the run ends, and has taken it out
             return
+        job.release()
         if outcome.warning:
             self.warn(f"a job of rule {job.rule} {outcome.warning}; log: {job.log_path}")
         succeeded, unwritten = outcome.end is End.SUCCEEDED, ""
@@ -251,6 +263,7 @@ class Reporting:
         for key in keys:
             if (job := self.submitted.pop(key, None)) is None:
                 continue
+            job.release()
             if self._direct is not None:
                 self._direct.ended(key)
             self.interrupted(job, begun=False)

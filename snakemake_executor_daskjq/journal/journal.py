@@ -61,6 +61,10 @@ class RunFolder:
         """What to tell where it can't be written."""
         return f"daskjq can't write its folder {self.shown}: {error}"
 
+    def dask_workers(self, key: str) -> Path:
+        """The folder by which Dask workers of a rule, as jobs of their own, find the job of that key."""
+        return self.path / "dask-workers" / file_name(key)
+
     def job_log(self, rule: str, key: str) -> Path:
         """The log of one job and attempt; its folder exists afterwards."""
         folder = self._log_folders.get(rule)

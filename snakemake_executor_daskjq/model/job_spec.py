@@ -6,7 +6,7 @@ Text and not a structure: what passes it on (JSON frames, Dask's graph) walks th
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from .request import Command, Launch, Limits, WarmStart
@@ -18,10 +18,11 @@ _encode = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 
 @dataclass(frozen=True, slots=True)
 class JobSpec:
-    """How a job is started. `text` may hold secrets, so it is never shown."""
+    """How a job is started. `text` may hold secrets, so it is never shown; `worker` is that of its Dask workers."""
 
     key: str
     text: str
+    worker: str = ""
 
     def __repr__(self) -> str:
         return f"JobSpec({self.key!r})"
@@ -33,6 +34,12 @@ def spec_of(launch: Launch) -> JobSpec:
     if (command := launch.command) is not None:
         fields["command"] = {name: getattr(command, name) for name in _COMMAND}
     return JobSpec(launch.key, _encode(fields))
+
+
+def worker_spec(leader: JobSpec, key: str) -> JobSpec:
+    """That of a Dask worker of a job: of all that it has, with a key and a log of its own."""
+    launch = launch_of(leader.worker)
+    return spec_of(replace(launch, key=key, log_path=f"{launch.log_path}.{key.rpartition('.')[2]}"))
 
 
 def launch_of(text: str) -> Launch:

@@ -15,6 +15,24 @@ Shape: TypeAlias = tuple[tuple[tuple[str, int], ...], int | None, tuple[str, ...
 
 
 @dataclass(frozen=True, slots=True)
+class DaskWorkers:
+    """The Dask workers of a rule's cluster that are jobs of the run themselves, on whichever pilots have room.
+
+    Attributes
+    ----------
+    count : how many there are to be.
+    least : with so many the rule's job can begin.
+    amounts : what each of them consumes.
+    pools : the only pools that may run them, None for any.
+    """
+
+    count: int
+    least: int
+    amounts: Amounts
+    pools: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """The resources of one job (or group job) at one attempt.
 
@@ -30,6 +48,8 @@ class Request:
     priority : Snakemake's priority; higher goes first.
     beyond : what the user states of amounts that are more than this machine has, where `amounts` hold all of it
         (or nothing, where there is none). Empty on a cluster, where such a request is refused.
+    workers : the Dask workers that it wants on other pilots; None for none.
+    leader : the key of the job that it is a Dask worker of; "" for a job of Snakemake's.
     """
 
     key: str
@@ -41,6 +61,8 @@ class Request:
     pools: tuple[str, ...] | None = None
     priority: int = 0
     beyond: Amounts = field(default_factory=dict)
+    workers: DaskWorkers | None = None
+    leader: str = ""
 
     @property
     def shape(self) -> Shape:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from ..launcher import processes
 from ..launcher.scope import Scope
 from ..model.outcome import PILOT_ENDS
+from ..model.rendezvous import VARIABLE
 from ..model.request import WarmStart
 from .launcher_client import LauncherHandle, RefusedError
 
@@ -251,10 +252,15 @@ def context_key(launch: Launch, level: WarmStart) -> ContextKey:
     """What two jobs must have in common to share a launcher."""
     if level in (WarmStart.OFF, WarmStart.DIRECT):  # either is a command to that launcher
         return (WarmStart.OFF,)
-    variables = tuple(sorted(launch.env.items()))
+    variables = tuple(sorted(_shared(launch).items()))
     if level is WarmStart.IMPORT:
         return level, variables
     return level, variables, launch.common_argv, launch.cwd
+
+
+def _shared(launch: Launch) -> dict[str, str]:
+    """The variables that jobs of one context have in common."""
+    return {name: value for name, value in launch.env.items() if name != VARIABLE}
 
 
 def opening(launch: Launch, level: WarmStart) -> Frame | None:
@@ -266,6 +272,6 @@ def opening(launch: Launch, level: WarmStart) -> Frame | None:
         "level": level,
         "argv": launch.argv,
         "cwd": launch.cwd,
-        "env": launch.env,
+        "env": _shared(launch),
         "tmpdirs": os.path.dirname(launch.grant.tmpdir),
     }

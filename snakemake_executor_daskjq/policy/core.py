@@ -21,9 +21,8 @@ from ..journal import events as journal
 from ..model.outcome import PILOT_ENDS, PILOT_GONE, End, Outcome
 from ..model.usage import Usage
 from . import messages
-from .estimates import LOOK_AHEAD_S, UNKNOWN_RUNTIME_S, Estimates
-from .fit import could_hold
-from .idle import Prospects
+from .estimates import LOOK_AHEAD_S, Estimates
+from .gangs import Gangs
 from .look_ahead import look_ahead
 from .losses import Losses
 from .pilots import Pilots
@@ -31,9 +30,10 @@ from .placement import place
 from .queue import ReadyQueue
 from .summary import Summary
 from .waits import waits_for
+from .work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from ..model.pool import Pool
     from ..model.request import Request
@@ -46,9 +46,6 @@ UPKEEP_S = 0.25
 
 REPLAN_S = 15.0
 """Think again about pilots this often also if nothing happens: running jobs may turn out longer than expected."""
-
-SOON_S = 60.0
-"""An idle pilot is kept for jobs that become ready within this time."""
 
 
 @dataclass(slots=True)
@@ -83,10 +80,13 @@ class Core:
         self._now = -math.inf
         self._estimates = Estimates(history)
         self._ready = ReadyQueue(self._estimates.expected_s, lambda rule: self._estimates.urgency_s(rule, self._now))
+        self._gangs = Gangs()
         self._jobs: dict[str, Job] = {}
+        self._work = Work(self._jobs, self._ready, self._gangs, self.pilots, self._estimates)
         self._changed: dict[str, Pilot] = {}  # pilots on which jobs have started or ended since the last round
         self._upkeep_from = -math.inf  # pilots are not thought about again before
         self._upkeep_at = -math.inf
+        self._are_workers_queued = False  # since jobs were placed last
         self._is_planning = False
         self._has_given_up = False
         self._is_over = False
@@ -95,7 +95,7 @@ class Core:
     @property
     def waiting(self) -> list[str]:
         """The keys of jobs that were never placed."""
-        return [key for key, job in self._jobs.items() if job.tries == 0]
+        return [key for key, job in self._jobs.items() if job.tries == 0 and not job.request.leader]
 
     def handle(self, *events: Event, now: float) -> list[Instruction]:
         """What follows from a burst of events at `now`, which never goes back; to be carried out in this order."""
@@ -122,7 +122,7 @@ class Core:
                 outcome = Outcome(End.NOT_STARTED, detail=event.why)
                 self._out.record(journal.JobEnded.of(event.request, "", outcome, reported=True))
             case messages.JobsWithdrawn():
-                self._withdraw()
+                self._withdraw(now)
             case messages.JobAdopted():
                 self._adopt(event)
             case messages.PilotAdopted():
@@ -160,16 +160,22 @@ class Core:
     def _submit(self, asked: Request, now: float) -> None:
         request = self._with_memory(asked)
         self._jobs[request.key] = Job(request)
-        self._ready.push(request, now)
+        self._queue(request, now)
         self._note_submitted(request)
 
-    def _withdraw(self) -> None:
+    def _queue(self, request: Request, now: float) -> None:
+        if request.workers is None or self._gangs.turn_of(request):
+            self._ready.push(request, now)
+
+    def _withdraw(self, now: float) -> None:
         waiting = self.waiting
         self._ready.remove(set(waiting))
         self._estimates.nothing_to_come()
         for key in waiting:
             self._out.record(journal.JobWithdrawn(key=key))
             self._out.add(messages.ReportEnd(self._jobs.pop(key).request, Outcome(End.WITHDRAWN), ""))
+            self._gangs.leader_ended(key)
+        self._queue_next_leader(now)
 
     def _note_submitted(self, request: Request) -> None:
         if request.attempt == 1:
@@ -184,12 +190,8 @@ class Core:
         wanted = None if "mem_mb" in request.amounts else self._estimates.memory_mb(request.rule)
         if wanted is None:
             return request
-        offers = [pool.amounts["mem_mb"] for pool in self._fitting(request)]
+        offers = [pool.amounts["mem_mb"] for pool in self._work.fitting(request)]
         return replace(request, amounts={**request.amounts, "mem_mb": min([wanted, *offers])})
-
-    def _fitting(self, request: Request) -> list[Pool]:
-        """The pools whose pilots could hold it."""
-        return [pool for pool in self.pilots.pools.values() if could_hold(request, pool)]
 
     def _adopt(self, event: messages.JobAdopted) -> None:
         pilot, request = self.pilots.get(event.pilot), event.request
@@ -212,6 +214,11 @@ class Core:
         self._changed[pilot.name] = pilot
         self._out.record(journal.JobPlaced(key=request.key, pilot=pilot.name, tries=job.tries))
         self._out.add(messages.StartJob(request, pilot.name))
+        if request.workers is not None:
+            self._queue_workers(self._gangs.leader_started(request), now)
+        elif request.leader:
+            self._gangs.worker_started(request)
+            self._queue_next_leader(now)
 
     def _job_ended(self, event: messages.JobEnded, now: float) -> None:
         job = self._jobs.get(event.key)
@@ -226,12 +233,12 @@ class Core:
                 job.lost = outcome  # it may start elsewhere once its pilot is known dead
             return
         self._end_try(job, pilot, outcome, now, reported=True)
-        if outcome.end in (End.SUCCEEDED, End.FAILED):
+        if outcome.end in (End.SUCCEEDED, End.FAILED) and not job.request.leader:
             self._estimates.job_ended(job.request.rule, outcome.wall_s)
-        if outcome.end is End.SUCCEEDED:
+        if outcome.end is End.SUCCEEDED and not job.request.leader:
             usage = Usage(1, outcome.wall_s, outcome.cpu_s, outcome.peak_mem_mb, now)
             self._out.add(messages.Learn(job.request.rule, usage))
-        self._report(job, pilot, outcome)
+        self._report(job, pilot, outcome, now)
         self.pilots.job_left(pilot, now)
 
     def _end_try(self, job: Job, pilot: Pilot, outcome: Outcome, now: float, *, reported: bool) -> None:
@@ -270,23 +277,61 @@ class Core:
             job.losses = job.losses.with_one(pilot.name, pilot.gone.words, crash=crash)
         else:  # the pilot told so itself, and has ended what was left; or it was gone before the job came to it
             job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=outcome.detail != PILOT_GONE)
-        retry = not job.losses.given_up
+        retry = not job.losses.given_up and not job.request.leader  # a Dask worker gets another in its place
         self._end_try(job, pilot, outcome, now, reported=not retry)
         if retry:
             if job.losses.suspect:
                 job.request = self._alone(job.request)
-            self._ready.push(job.request, now)
+            self._disband(job.request.key, now)
+            self._queue(job.request, now)
         else:
-            self._report(job, pilot, Outcome(End.LOST, detail=job.losses.reason()))
+            self._report(job, pilot, Outcome(End.LOST, detail=job.losses.reason()), now)
         self.pilots.job_left(pilot, now)
 
-    def _report(self, job: Job, pilot: Pilot, outcome: Outcome) -> None:
+    def _report(self, job: Job, pilot: Pilot, outcome: Outcome, now: float) -> None:
         del self._jobs[job.request.key]
-        self._out.add(messages.ReportEnd(job.request, outcome, pilot.name))
+        if job.request.leader:
+            self._worker_ended(job.request, outcome, now)
+        else:
+            self._disband(job.request.key, now)
+            self._out.add(messages.ReportEnd(job.request, outcome, pilot.name))
+
+    # -- rules with Dask workers that are jobs of the run -------------------------------------------------------
+
+    def _queue_workers(self, workers: Iterable[Request], now: float) -> None:
+        for worker in workers:
+            self._jobs[worker.key] = Job(worker)
+            self._ready.push(worker, now)
+            self._out.record(journal.JobSubmitted.of(worker))
+            self._are_workers_queued = True
+
+    def _worker_ended(self, worker: Request, outcome: Outcome, now: float) -> None:
+        self._queue_workers(self._gangs.worker_ended(worker, by_itself=outcome.end is not End.LOST), now)
+        if self._gangs.gives_up(worker.leader):
+            self._out.tell(
+                f"Dask workers of rule {worker.rule.removesuffix('.worker')} end again and again, the last one: "
+                f"{outcome.reason()}. It gets no more of them.",
+                warning=True,
+            )
+            self._queue_next_leader(now)
+
+    def _disband(self, leader: str, now: float) -> None:
+        """A leader has ended, or was lost. Its workers that run end by themselves, for their scheduler is gone."""
+        waiting = self._gangs.leader_ended(leader)
+        self._ready.remove(waiting)
+        for key in sorted(waiting):
+            del self._jobs[key]
+            self._out.record(journal.JobWithdrawn(key=key))
+        self._queue_next_leader(now)
+
+    def _queue_next_leader(self, now: float) -> None:
+        if (leader := self._gangs.next()) is not None:
+            self._ready.push(leader, now)
+            self._are_workers_queued = True
 
     def _alone(self, request: Request) -> Request:
         """A job that may be what takes pilots down has its last try on a pilot of its own."""
-        whole = [pool.amounts["cores"] for pool in self._fitting(request)]
+        whole = [pool.amounts["cores"] for pool in self._work.fitting(request)]
         return replace(request, amounts={**request.amounts, "cores": max([request.amounts["cores"], *whole])})
 
     def _pilot_gone(self, event: messages.PilotGone, now: float) -> None:
@@ -311,8 +356,11 @@ class Core:
         """Place what fits, and think about pilots where that is due. When to look again at the latest."""
         if self._has_given_up:
             return []
-        for request, room in place(self._ready, self.pilots.ledger, now):
-            self._start(request, self.pilots[room.pilot], now)
+        self._are_workers_queued = True
+        while self._are_workers_queued:
+            self._are_workers_queued = False
+            for request, room in place(self._ready, self.pilots.ledger, now):
+                self._start(request, self.pilots[room.pilot], now)
         changed, self._changed = self._changed, {}
         for pilot in changed.values():
             for request in self._sent_ahead(pilot, now):
@@ -335,52 +383,24 @@ class Core:
 
     def _upkeep(self, now: float) -> list[float]:
         """Have a plan made for what waits, and end idle pilots. When they have to be looked at again."""
-        demands = self._demands(now) if self._ready else []
-        shortest = self._shortest(demands)
+        demands = self._work.demands(now) if self._ready else []
+        shortest = self._work.shortest(demands)
         if demands and not self._is_planning:
-            supplies = self._supplies(shortest, now)
+            supplies = self._work.supplies(shortest, now)
             if self._gives_up(demands, supplies):
                 return []
             if any(supply.most for supply in supplies):  # else there is nothing to decide
                 self._is_planning = True
                 self._out.add(messages.MakePlan(tuple(demands), tuple(supplies)))
-        self.pilots.end_idle(lambda running: self._prospects(running, now), shortest, now)
+        self.pilots.end_idle(lambda running: self._work.prospects(running, now), shortest, now)
         return [*([now + REPLAN_S] if self._ready else []), *self.pilots.due(now)]
-
-    def _running(self) -> Iterator[Job]:
-        for pilot in self.pilots.all():
-            yield from (self._jobs[key] for key in pilot.jobs)
-
-    def _demands(self, now: float) -> list[Demand]:
-        """What waits, for the planner."""
-        oldest: dict[str, float] = {}
-        for job in self._running():
-            rule = job.request.rule
-            oldest[rule] = min(oldest.get(rule, now), job.placed_at)
-        return self._estimates.demands(self._ready.demands(self.pilots.pools.values()), oldest, now)
-
-    def _supplies(self, shortest: Mapping[str, Request], now: float) -> list[Supply]:
-        """What pools have; running jobs of which nothing is known go on as long as the oldest of them has."""
-        unknown_s = UNKNOWN_RUNTIME_S
-        for job in self._running():
-            if self._estimates.expected_s(job.request.rule, job.request.runtime_s) is None:
-                unknown_s = max(unknown_s, now - job.placed_at)
-        return self.pilots.supplies(shortest, unknown_s, now)
-
-    def _shortest(self, demands: Iterable[Demand]) -> dict[str, Request]:
-        """The waiting job that needs the least time for certain, by the pools that could run it."""
-        shortest: dict[str, Request] = {}
-        for demand in sorted(demands, key=lambda demand: demand.request.runtime_s or 0):
-            for pool in self._fitting(demand.request):
-                shortest.setdefault(pool.name, demand.request)
-        return shortest
 
     def _request_planned(self, made: messages.PlanMade, now: float) -> None:
         """Request the pilots, within what may be requested by now."""
         self._is_planning = False
         if not self._ready or self._has_given_up:
             return  # nothing is left to request them for
-        supplies = self._supplies(self._shortest(self._demands(now)), now)
+        supplies = self._work.supplies(self._work.shortest(self._work.demands(now)), now)
         left = self.pilots.submissions_left(now)
         more: dict[str, int] = {}
         for supply in supplies:
@@ -403,7 +423,7 @@ class Core:
             if starts[supply.pool.name].given_up and not supply.running + supply.coming + supply.ending
         }
         for demand in demands if dead else ():
-            usable = [pool.name for pool in self._fitting(demand.request)]
+            usable = [pool.name for pool in self._work.fitting(demand.request)]
             if usable and dead.issuperset(usable):
                 failed = starts[usable[0]]
                 self._out.add(messages.GiveUp(NoPilotError(usable[0], failed.failures, failed.words)))
@@ -411,26 +431,14 @@ class Core:
                 return True
         return False
 
-    def _prospects(self, running: dict[str, int], now: float) -> Prospects:
-        ends: dict[str, float] = {}
-        for job in self._running():
-            expected_s = self._estimates.expected_s(job.request.rule, job.request.runtime_s)
-            end = job.placed_at + (UNKNOWN_RUNTIME_S if expected_s is None else expected_s)
-            ends[job.request.rule] = min(ends.get(job.request.rule, end), end)
-        return Prospects(
-            is_over=not self._ready and self._estimates.is_all_submitted,
-            soon=self._estimates.soon(ends, now + SOON_S),
-            running=running,
-        )
-
     # -- what users and tests see -------------------------------------------------------------------------------
 
     def _counts(self, now: float) -> str:
-        waiting = len(self._ready)
+        waiting = len(self._ready) + len(self._gangs)
         jobs = f"jobs: {len(self._jobs) - waiting} running, {waiting} waiting"
         first = next((group.head for group in self._ready.ranked(now) if group.waiting), None)
         if first is not None:
-            fitting = [pool.name for pool in self._fitting(first)]
+            fitting = [pool.name for pool in self._work.fitting(first)]
             jobs += f", {first.rule} for {waits_for(first, fitting, *self.pilots.by_pool(), now)}"
         return f"({self.pilots.counts()}; {jobs})"
 
@@ -441,6 +449,8 @@ class Core:
         self.pilots.validate()
         waiting = [request.key for request in self._ready.waiting()]
         assert len(waiting) == len(set(waiting)) == len(self._ready)
-        assert set(waiting) == {key for key, job in self._jobs.items() if not job.pilot}
+        held = self._gangs.held()
+        assert {*waiting, *held} == {key for key, job in self._jobs.items() if not job.pilot}
+        assert not set(waiting).intersection(held)
         on_pilots = {key: pilot.name for pilot in self.pilots.all() for key in pilot.jobs}
         assert on_pilots == {key: job.pilot for key, job in self._jobs.items() if job.pilot}

@@ -13,6 +13,8 @@
 | `slurm_partition` and other `LABELS`    |             | select the pools that offer them; told where    |
 |                                         |             | none does (`unmet_labels`)                      |
 | `nodes`                                 |             | how many nodes a pilot must have                |
+| `dask_workers` (`_min`), `dask_worker_threads`, | its own | jobs of the run that are the rule's Dask    |
+| `dask_worker_mem_mb`                    | amounts     | workers (`dask_workers`)                        |
 
 What only the Slurm executor knows (`cpus_per_task`, `gres` and so on) is translated before, by `migration`.
 """
@@ -27,11 +29,11 @@ from typing import TYPE_CHECKING
 from .. import batch
 from ..errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError, remedy, shown
 from ..model.machine_view import GPU_NAMES
-from ..model.request import Request
+from ..model.request import DaskWorkers, Request
 from ..policy.fit import misfits_new_pilot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from ..model.pool import Pool
     from ..model.request import Amounts
@@ -111,9 +113,54 @@ def request_of(
     beyond: Amounts = {}
     if batch.are_this_machine(usable):
         wanted, beyond = all_there_is(wanted, usable)
-    request = Request(key, job_id, rule, attempt, wanted, runtime_s(resources), opened, priority, beyond)
+    workers = dask_workers(resources, rule, wanted, usable, opened)
+    request = Request(key, job_id, rule, attempt, wanted, runtime_s(resources), opened, priority, beyond, workers)
     check_feasible(request, pools)
     return request
+
+
+def dask_workers(
+    resources: Mapping[str, object], rule: str, own: Amounts, pools: Sequence[Pool], opened: tuple[str, ...] | None
+) -> DaskWorkers | None:
+    """The Dask workers that a rule wants on pilots beside its own job; None for none.
+
+    On this machine there are as many as fit; where none does, the rule has those that it starts itself.
+
+    Raises
+    ------
+    InfeasibleRequestError : where no pilot can hold one, or all pilots together not as many as it needs.
+
+    >>> from snakemake_executor_daskjq.model.pool import Pool
+    >>> pools = [Pool("main", "slurm", cores=4, mem_mb=4000, max_pilots=2)]
+    >>> asked = {"dask_workers": 6, "dask_workers_min": 2, "dask_worker_mem_mb": 500}
+    >>> dask_workers(asked, "a", {"cores": 1}, pools, None)
+    DaskWorkers(count=6, least=2, amounts={'cores': 1, 'mem_mb': 500}, pools=None)
+    >>> dask_workers({"dask_workers": 8}, "a", {"cores": 1}, [Pool("local", "local", cores=4, mem_mb=4000)], None)
+    DaskWorkers(count=3, least=1, amounts={'cores': 1}, pools=None)
+    """
+    count = integer(resources.get("dask_workers")) or 0
+    if count <= 0:
+        return None
+    least = min(count, max(1, integer(resources.get("dask_workers_min")) or 1))
+    amounts = {
+        "cores": max(1, integer(resources.get("dask_worker_threads")) or 1),
+        "mem_mb": integer(resources.get("dask_worker_mem_mb")) or own.get("mem_mb", 0),
+    }
+    amounts = {name: amount for name, amount in amounts.items() if amount > 0}
+    room = sum(pool.max_pilots * _times(amounts, pool.amounts) for pool in pools)
+    taken = -(-own["cores"] // amounts["cores"])  # at the least, by the rule's own job
+    if batch.are_this_machine(pools):
+        count = min(count, room - taken)
+        return DaskWorkers(count, min(least, count), amounts, opened) if count > 0 else None
+    check_feasible(Request("", 0, f"{rule} (a Dask worker of it)", 1, amounts, runtime_s(resources), opened), pools)
+    if least > room - taken:
+        raise InfeasibleRequestError(rule, "dask_workers_min", least, max(0, room - taken), opened or ())
+    return DaskWorkers(count, least, amounts, opened)
+
+
+def _times(amounts: Amounts, offer: Amounts) -> int:
+    """How often these amounts are in an offer."""
+    return min(offer.get(name, 0) // amount for name, amount in amounts.items())
 
 
 def all_there_is(wanted: Amounts, pools: Iterable[Pool]) -> tuple[Amounts, Amounts]:

@@ -18,13 +18,15 @@ import psutil
 from distributed import Client, LocalCluster, Nanny, Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 from distributed.security import Security
+from distributed.utils import get_ip
 
 from ..errors import DaskjqError
 from ..model.machine_view import GPU_NAMES, GPU_VARIABLES, NO_GPU, OWN_MB, RECORD
+from ..model.rendezvous import FILE, Invitation
 from .shape import SMALL_WORKER_MB, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from .shape import Shape
 
@@ -35,6 +37,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 """Those of Snakemake's that NumPy's libraries read as they are loaded."""
 
 NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+
+TELL_S = 60.0
+"""So often a rule that waits for its workers says so in its log."""
 
 ABOVE_OWN_MB = 100.0
 """What the scheduler and the client add to the rule's process."""
@@ -76,6 +81,9 @@ def dask_client(
             "dask_client(threads=threads, resources=resources) in a run: rule."
         )
     given = _given(resources)
+    invitation = Invitation.of(os.environ)
+    if invitation is not None and shape is None:
+        return _with_workers_elsewhere(invitation, dashboard=dashboard)
     gpus = devices_of(os.environ, _gpus(given))
     own_mb = max(OWN_MB, psutil.Process().memory_info().rss / 1e6 + ABOVE_OWN_MB)
     decided = shape_of(shape or given.get("dask"), int(threads), _mem_mb(given), own_mb, len(gpus))
@@ -86,10 +94,7 @@ def dask_client(
             "for ever or be started again and again. Give the rule more mem_mb, or fewer workers (docs/dask.md)."
         )
     own_gpus = gpus if decided.workers == len(gpus) else []
-    client = RuleClient(decided, own_gpus, given.get("tmpdir"), dashboard=dashboard)
-    if dashboard:
-        _say(f"its dashboard: {client.dashboard_link}")
-    return client
+    return _with_workers_here(decided, own_gpus, given.get("tmpdir"), dashboard=dashboard)
 
 
 def _say(text: str) -> None:
@@ -97,30 +102,85 @@ def _say(text: str) -> None:
     print(f"daskjq: {text}", file=sys.stderr, flush=True)
 
 
+def _with_workers_here(
+    shape: Shape, gpus: Sequence[Mapping[str, str]], tmpdir: str | None, *, dashboard: bool
+) -> RuleClient:
+    folder = tmpdir if tmpdir and os.path.isdir(tmpdir) else None
+    scratch = tempfile.TemporaryDirectory("", "daskjq-dask-", folder, ignore_cleanup_errors=True)
+    cluster, use = _cluster(
+        dashboard=dashboard,
+        n_workers=shape.workers,
+        threads_per_worker=shape.threads,
+        memory_limit="auto" if shape.memory_mb is None else shape.memory_mb * 10**6,
+        host="127.0.0.1",
+        local_directory=scratch.name,
+        **({"gpus": gpus} if gpus else {}),
+    )
+    client = RuleClient(cluster, use, (shape.workers, shape.threads, shape.memory_mb), scratch.cleanup)
+    if dashboard:
+        _say(f"its dashboard: {client.dashboard_link}")
+    return client
+
+
+def _with_workers_elsewhere(invitation: Invitation, *, dashboard: bool) -> RuleClient:
+    """The client of a cluster whose workers are jobs of the run, once as many have come as the rule needs."""
+    # By itself Dask would listen on this machine only.
+    where = {"interface": invitation.interface} if invitation.interface else {"host": invitation.host or get_ip()}
+    cluster, use = _cluster(dashboard=dashboard, n_workers=0, threads_per_worker=1, **where)
+    client = RuleClient(cluster, use, (invitation.count, invitation.threads, invitation.memory_mb), lambda: None)
+    security = cluster.security
+    told = {
+        "address": cluster.scheduler.address,
+        "key": security.tls_client_key,
+        "cert": security.tls_client_cert,
+        "path": [os.path.abspath(entry) for entry in sys.path],  # what the script imports its workers have to find
+    }
+    _invite(invitation, told)
+    _say(f"a Dask cluster of up to {invitation.count} workers on pilots; the rule begins with {invitation.least}")
+    if dashboard:
+        _say(f"its dashboard: {client.dashboard_link}")
+    while True:
+        try:
+            client.wait_for_workers(invitation.least, timeout=TELL_S)
+        except TimeoutError:
+            come = len(client.scheduler_info()["workers"])
+            _say(f"{come} of the {invitation.least} workers that it needs have come")
+        else:
+            return client
+
+
+def _invite(invitation: Invitation, scheduler: Mapping[str, Any]) -> None:
+    """Tell workers where their scheduler is. For this user only: whoever has the key may run code on the workers."""
+    path = os.path.join(invitation.folder, FILE)
+    with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+        json.dump(scheduler, file)
+    os.replace(f"{path}.new", path)
+
+
+def _cluster(*, dashboard: bool, **options: Any) -> tuple[LocalCluster, Use]:
+    use = Use()
+    with dask.config.set({} if dashboard else NO_PAGES):
+        cluster = LocalCluster(
+            security=Security.temporary(),  # other users of this machine can reach its ports
+            dashboard_address="127.0.0.1:0",  # without one Dask opens its usual port all the same
+            worker_class=RuleNanny,
+            scheduler_kwargs={"plugins": [use], "dashboard": dashboard},
+            **options,
+        )
+    return cluster, use
+
+
 class RuleClient(Client):  # type: ignore[misc]
     """A client that ends with its cluster, and leaves behind what that has used (`machine_view.RECORD`)."""
 
     def __init__(
-        self, shape: Shape, gpus: Sequence[Mapping[str, str]], tmpdir: str | None, *, dashboard: bool = False
+        self, cluster: LocalCluster, use: Use, shape: tuple[int, int, int | None], clean_up: Callable[[], None]
     ) -> None:
         self._shape = shape
-        self._use = Use()
-        folder = tmpdir if tmpdir and os.path.isdir(tmpdir) else None
-        self._scratch = tempfile.TemporaryDirectory("", "daskjq-dask-", folder, ignore_cleanup_errors=True)
-        with dask.config.set({} if dashboard else NO_PAGES):
-            self._rule_cluster = LocalCluster(
-                n_workers=shape.workers,
-                threads_per_worker=shape.threads,
-                memory_limit="auto" if shape.memory_mb is None else shape.memory_mb * 10**6,
-                host="127.0.0.1",
-                security=Security.temporary(),  # other users of this machine can reach its ports
-                dashboard_address="127.0.0.1:0",  # without one Dask opens its usual port all the same
-                local_directory=self._scratch.name,
-                worker_class=RuleNanny,
-                **({"gpus": gpus} if gpus else {}),
-                scheduler_kwargs={"plugins": [self._use], "dashboard": dashboard},
-            )
-        super().__init__(self._rule_cluster)
+        self._use = use
+        self._clean_up = clean_up
+        self._rule_cluster = cluster
+        super().__init__(cluster)
         atexit.register(self.close)  # a script need not
 
     def close(self, *arguments: Any, **options: Any) -> Any:
@@ -134,12 +194,12 @@ class RuleClient(Client):  # type: ignore[misc]
             atexit.unregister(self.close)
             self._rule_cluster.close()
             self._leave_record()
-            self._scratch.cleanup()
+            self._clean_up()
         return closed
 
     def _leave_record(self) -> None:
         if path := os.environ.get(RECORD):
-            used = {"workers": self._shape.workers, "threads": self._shape.threads, "memory_mb": self._shape.memory_mb}
+            used = dict(zip(("workers", "threads", "memory_mb"), self._shape, strict=True))
             # Only for the report: a folder that is gone or full must not fail the rule.
             with contextlib.suppress(OSError), open(path, "a", encoding="ascii") as file:
                 file.write(json.dumps({**used, **self._use.figures()}) + "\n")
@@ -281,6 +341,12 @@ def devices_of(environment: Mapping[str, str], asked: int = 0) -> list[dict[str,
     if "ROCR_VISIBLE_DEVICES" in given and "HIP_VISIBLE_DEVICES" in given:
         found = [{**names, "HIP_VISIBLE_DEVICES": "0"} for names in found]
     return found
+
+
+def security_of(told: Mapping[str, Any]) -> Security:
+    """TLS with the key of one rule's cluster, which is everybody's certificate, and the authority for it."""
+    roles = {f"tls_{role}_{part}": told[part] for role in ("scheduler", "worker", "client") for part in ("key", "cert")}
+    return Security(require_encryption=True, tls_ca_file=told["cert"], **roles)
 
 
 def _given(resources: Any) -> dict[str, Any]:

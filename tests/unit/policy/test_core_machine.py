@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TypeAlias
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from snakemake_executor_daskjq.batch.base import Cause, Ended, Listed, ListedState
 from snakemake_executor_daskjq.model.outcome import PILOT_ENDS, End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
-from snakemake_executor_daskjq.model.request import Outlook, Request
+from snakemake_executor_daskjq.model.request import DaskWorkers, Outlook, Request
 from snakemake_executor_daskjq.policy import messages
 from snakemake_executor_daskjq.policy.losses import LOSS_BUDGET
 
@@ -24,12 +25,13 @@ POOLS = (
 )
 
 requests = st.builds(
-    lambda rule, cores, mem_mb, gpu, runtime_s, pools, priority: (
+    lambda rule, cores, mem_mb, gpu, runtime_s, pools, priority, workers: (
         rule,
         {name: n for name, n in (("cores", cores), ("mem_mb", mem_mb), ("gpu_percent", gpu)) if n},
         runtime_s,
         pools,
         priority,
+        workers and DaskWorkers(max(workers), min(workers), {"cores": 1, "mem_mb": 100}),
     ),
     st.sampled_from("abc"),
     st.integers(1, 4),
@@ -38,7 +40,9 @@ requests = st.builds(
     st.sampled_from([None, None, 60, 600, 3600]),
     st.sampled_from([None, None, ("small", "gpu"), ("large",)]),
     st.integers(-1, 1),
+    st.none() | st.none() | st.tuples(st.integers(1, 4), st.integers(1, 4)),
 )
+Asked: TypeAlias = tuple[str, dict[str, int], int | None, tuple[str, ...] | None, int, DaskWorkers | None]
 outcomes = st.sampled_from(
     [
         *[(End.SUCCEEDED, "")] * 2,
@@ -58,6 +62,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.submitted: list[str] = []
         self.alive: set[str] = set()  # connected pilots
         self.lost_with: dict[str, set[str]] = {}  # pilot that is not known dead -> its jobs
+        self.workers: dict[str, DaskWorkers | None] = {}  # by the key of who wants them
 
     def requested(self, number: int) -> str:
         return self.run.requested[number % len(self.run.requested)] if self.run.requested else "none-1"
@@ -83,13 +88,15 @@ class CoreMachine(RuleBasedStateMachine):
         assert not set(keys) & set(reported)
 
     @rule(asked=st.lists(requests, min_size=1, max_size=6))
-    def submit(self, asked: list[tuple[str, dict[str, int], int | None, tuple[str, ...] | None, int]]) -> None:
+    def submit(self, asked: list[Asked]) -> None:
         new = []
-        for rule_name, amounts, runtime_s, pools, priority in asked:
+        for rule_name, amounts, runtime_s, pools, priority, workers in asked:
             key = f"{rule_name}-{len(self.submitted)}"
-            request = Request(key, len(self.submitted), rule_name, 1, amounts, runtime_s, pools, priority)
-            if self.run.core._fitting(request):  # others are refused before
+            number = len(self.submitted)
+            request = Request(key, number, rule_name, 1, amounts, runtime_s, pools, priority, workers=workers)
+            if self.run.core._work.fitting(request):  # others are refused before
                 self.submitted.append(key)
+                self.workers[key] = workers
                 new.append(request)
         self.run.submit(*new)
         self.checked()
@@ -173,6 +180,17 @@ class CoreMachine(RuleBasedStateMachine):
         self.run.hear(messages.OutlookLearned(Outlook({"a": jobs}, {"a": frozenset("b")}, open_ended)))
         self.checked()
 
+    def may_end(self, key: str) -> bool:
+        """A rule with Dask workers ends once it has as many as it needs, and its workers end after it."""
+        running = [one for one, _ in self.run.running]
+        leader, is_worker, _ = key.partition(".worker-")
+        if is_worker:
+            return leader not in running
+        wanted = self.workers[key]
+        has_given_up = key in self.run.core._gangs._gangs and self.run.core._gangs._gangs[key].has_given_up
+        own = sum(one.startswith(f"{key}.worker-") for one in running)
+        return wanted is None or own >= wanted.least or has_given_up
+
     def teardown(self) -> None:
         """Once nothing fails any more, each job is reported, unless the run was given up."""
         for _ in range(40 * (len(self.submitted) + LOSS_BUDGET)):
@@ -185,7 +203,8 @@ class CoreMachine(RuleBasedStateMachine):
                 if name not in self.alive:
                     self.connect(name, f"host-{name}")
             for key, _ in list(self.run.running):
-                self.run.end(key)
+                if self.may_end(key):
+                    self.run.end(key)
             self.checked()
             self.run.wait(700.0)
         if not self.run.errors:

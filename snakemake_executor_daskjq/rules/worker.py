@@ -1,0 +1,84 @@
+"""A Dask worker of a rule's cluster, as a job of the run: `python -m snakemake_executor_daskjq.rules.worker`.
+
+It waits for the rule's scheduler (`model.rendezvous`) and ends with it, or when the folder in which it looks for it is
+removed: the rule's job has ended then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ..model.rendezvous import FILE, Invitation
+from .client import RuleNanny, security_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LOOK_S = 0.2
+CONNECT_S = 20.0
+"""So long a worker may take to reach the scheduler that it has read of: it may be that of an earlier try."""
+
+
+async def serve(invitation: Invitation) -> None:
+    """Work for the rule's scheduler until that has ended, or the rule."""
+    while os.path.isdir(invitation.folder):
+        told = _scheduler(invitation.folder)
+        if told is None:
+            await asyncio.sleep(LOOK_S)
+            continue
+        with contextlib.suppress(OSError, TimeoutError, RuntimeError):
+            if await _work(told, invitation):
+                return
+
+
+async def _work(told: Mapping[str, Any], invitation: Invitation) -> bool:
+    """Whether there was a scheduler to work for."""
+    sys.path += [entry for entry in told["path"] if entry not in sys.path]
+    nanny = RuleNanny(
+        told["address"],
+        name=None,
+        nthreads=invitation.threads,
+        memory_limit="auto" if invitation.memory_mb is None else invitation.memory_mb * 10**6,
+        local_directory=os.environ.get("TMPDIR"),
+        security=security_of(told),
+        death_timeout=CONNECT_S,
+        dashboard=False,
+        dashboard_address="127.0.0.1:0",
+        **({"host": invitation.host} if invitation.host else {"interface": invitation.interface or None}),
+    )
+    async with asyncio.timeout(2 * CONNECT_S):
+        await nanny
+    ends = [asyncio.create_task(nanny.finished()), asyncio.create_task(_gone(invitation.folder))]
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(nanny.close(), CONNECT_S)
+    return True
+
+
+async def _gone(folder: str) -> None:
+    while os.path.isdir(folder):  # noqa: ASYNC110 - the end of a folder can't be awaited
+        await asyncio.sleep(LOOK_S)
+
+
+def _scheduler(folder: str) -> dict[str, Any] | None:
+    """What the rule's job has written, None where it has not yet."""
+    with contextlib.suppress(OSError, ValueError), open(os.path.join(folder, FILE), encoding="ascii") as file:
+        told = json.load(file)
+        return told if isinstance(told, dict) else None
+    return None
+
+
+def main() -> None:
+    invitation = Invitation.of(os.environ)
+    if invitation is None:
+        sys.exit("daskjq: this is started for rules that ask for dask_workers, and for nothing else.")
+    asyncio.run(serve(invitation))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""A rule whose Dask workers are jobs of the run, on pilots beside its own job."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+
+from ..workflow import PILOT, Workflow
+
+SNAKEFILE = """
+    rule all:
+        input: expand("{name}.sum", name=config.get("names", "a").split("-")), expand("{n}.other", n=range(4))
+    rule sums:
+        output: "{name}.sum"
+        threads: 1
+        resources: mem_mb=1000, dask_workers=4, dask_workers_min=2, dask_worker_mem_mb=500
+        script: "sums.py"
+    rule other:
+        output: "{n}.other"
+        shell: "echo {wildcards.n} > {output}"
+"""
+SCRIPT = """
+    import os, time
+    from snakemake_executor_daskjq.rules import dask_client
+
+    def square(i):
+        time.sleep(0.05)
+        return i * i, os.getpid()
+
+    with dask_client(snakemake) as client:
+        come = len(client.scheduler_info()["workers"])
+        answers = client.gather(client.map(square, range(60)))
+        limits = {worker["memory_limit"] for worker in client.scheduler_info()["workers"].values()}
+    with open(snakemake.output[0], "w") as file:
+        print(sum(square for square, _ in answers), come >= 2, len({pid for _, pid in answers}), limits, file=file)
+"""
+ROOM = ("--jobs", "unlimited", "--daskjq-cores", "1", "--daskjq-memory", "2GB", "--daskjq-max-pilots", "6")
+
+
+def test_a_rule_has_workers_on_several_pilots_and_other_rules_go_on(workflow: Workflow) -> None:
+    workflow.write(SNAKEFILE).write(SCRIPT, "sums.py")
+    assert workflow.run(*ROOM) == 0, workflow.output[-4000:]
+    total, enough, workers, limits = workflow.read("a.sum").split(maxsplit=3)
+    assert (int(total), enough) == (sum(i * i for i in range(60)), "True")
+    assert 2 <= int(workers) <= 4
+    assert json.loads(limits.replace("{", "[").replace("}", "]")) == [250_000_000]
+    placed = {event["key"]: event["pilot"] for event in workflow.journal("job_placed")}
+    assert len({pilot for key, pilot in placed.items() if ".worker-" in key}) >= 2
+    assert list((workflow.run_folders[-1] / "dask-workers").iterdir()) == []
+
+
+def test_two_such_rules_on_room_for_six_both_end(workflow: Workflow) -> None:
+    """Each needs four and a core for itself."""
+    workflow.write(SNAKEFILE.replace("dask_workers_min=2", "dask_workers_min=4")).write(SCRIPT, "sums.py")
+    assert workflow.run(*ROOM, "--config", "names=a-b") == 0, workflow.output[-4000:]
+    for name in ("a.sum", "b.sum"):
+        assert workflow.read(name).startswith(f"{sum(i * i for i in range(60))} True ")
+
+
+LONG = """
+    import os, time
+    from snakemake_executor_daskjq.rules import dask_client
+
+    def slow(i):
+        time.sleep(0.2)
+        return i
+
+    with dask_client(snakemake) as client:
+        futures = client.map(slow, range(80))
+        open("began", "w").write("begun\\n")
+        total = sum(client.gather(futures))
+    open(snakemake.output[0], "w").write(f"{total}\\n")
+"""
+
+
+def test_a_pilot_that_is_killed_costs_a_worker_and_not_the_result(workflow: Workflow) -> None:
+    workflow.write(SNAKEFILE).write(LONG, "sums.py")
+    process = workflow.start(*ROOM)
+    workflow.wait_for("began")
+    placed = {event["key"]: event["pilot"] for event in workflow.journal("job_placed")}
+    (home,) = (pilot for key, pilot in placed.items() if key.startswith("sums") and ".worker-" not in key)
+    away = next(pilot for key, pilot in placed.items() if ".worker-" in key and pilot != home)
+    (batch_id,) = (event["batch_id"] for event in workflow.journal("pilot_submitted") if event["pilot"] == away)
+    (victim,) = (one for one in workflow.started_as(PILOT) if one.pid == int(batch_id))
+    victim.send_signal(signal.SIGKILL)
+    assert process.wait(120) == 0, workflow.output[-4000:]
+    assert workflow.read("a.sum") == f"{sum(range(80))}\n"
+    lost = [event["key"] for event in workflow.journal("job_ended") if event["end"] == "lost"]
+    assert lost
+    assert all(".worker-" in key for key in lost)
+    assert workflow.leftovers() == []
+
+
+def test_an_interrupt_leaves_nothing(workflow: Workflow) -> None:
+    workflow.write(SNAKEFILE).write(LONG.replace("0.2", "20"), "sums.py")
+    process = workflow.start(*ROOM)
+    workflow.wait_for("began")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    assert workflow.leftovers() == []
+    assert list((workflow.run_folders[-1] / "dask-workers").iterdir()) == []
+
+
+@pytest.mark.parametrize("cores", ["1", "2"])
+def test_on_a_small_machine_a_rule_has_as_many_as_fit_or_starts_its_own(workflow: Workflow, cores: str) -> None:
+    workflow.write(SNAKEFILE.replace("dask_workers_min=2", "dask_workers_min=4")).write(SCRIPT, "sums.py")
+    assert workflow.run("--jobs", "unlimited", "--daskjq-cores", cores, "--daskjq-max-pilots", "1") == 0
+    assert workflow.read("a.sum").startswith(f"{sum(i * i for i in range(60))} ")
+    workers = [event for event in workflow.journal("job_placed") if ".worker-" in event["key"]]
+    assert bool(workers) is (cores == "2")
