@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 class DaskjqError(Exception):
     """Base of every error that daskjq raises on purpose; its text is meant for the user."""
@@ -88,6 +93,28 @@ class InfeasibleRequestError(DaskjqError):
             f"Rule {self.rule} asks for {shown(self.resource, self.amount)}, but the largest pilot{of} offers "
             f"{offer}. Lower the rule's request (--set-resources, --set-threads), or "
             f"start larger pilots ({remedy(self.resource)})."
+        )
+
+
+class TooFewWorkersError(DaskjqError):
+    """All pilots together have no room for the Dask workers that a rule needs.
+
+    `amounts` are those of each, `room` is how many there can be beside the rule's own job.
+    """
+
+    def __init__(self, rule: str, least: int, amounts: Mapping[str, int], room: int) -> None:
+        super().__init__(rule, least, amounts, room)
+        self.rule = rule
+        self.least = least
+        self.amounts = amounts
+        self.room = room
+
+    def __str__(self) -> str:
+        each = ", ".join(shown(name, amount) for name, amount in self.amounts.items())
+        return (
+            f"Rule {self.rule} needs {self.least} Dask workers (dask_workers_min) of {each} each beside its own job, "
+            f"but all pilots together have room for {self.room}. Lower dask_workers_min, dask_worker_threads or "
+            "dask_worker_mem_mb, or allow more or larger pilots (--daskjq-max-pilots, --daskjq-cores, --daskjq-memory)."
         )
 
 

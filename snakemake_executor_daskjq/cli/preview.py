@@ -121,6 +121,9 @@ def placement(asked: Asked, pools: Sequence[Pool]) -> tuple[str, bool]:
     wanted = ", ".join(shown(name, amount) for name, amount in request.amounts.items())
     if request.runtime_s is not None:
         wanted += f", runtime={request.runtime_s // 60} min"
+    if request.workers is not None:
+        each = ", ".join(shown(name, amount) for name, amount in request.workers.amounts.items())
+        wanted += f" and {request.workers.count} Dask workers of {each} each"
     reasons = {pool.name: mapping.ruled_out(request, pool) for pool in pools}
     fitting = ", ".join(name for name, reason in reasons.items() if not reason)
     others = "; ".join(f"not {name}: {reason}" for name, reason in reasons.items() if reason)

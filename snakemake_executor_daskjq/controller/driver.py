@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import shutil
 import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -202,6 +203,8 @@ class Driver(Generic[Fleet]):
                 (self._reporter.warn if warning else self._reporter.tell)(text)
             case messages.GiveUp(error):
                 self._reporter.give_up(error)
+            case messages.DropWorkers(leader):
+                shutil.rmtree(self._folder.dask_workers(leader), ignore_errors=True)
 
     def _spec_of(self, request: Request) -> JobSpec:
         return worker_spec(self._specs[request.leader], request.key) if request.leader else self._specs[request.key]

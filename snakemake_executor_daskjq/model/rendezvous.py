@@ -1,12 +1,14 @@
 """How the Dask workers of a rule that are jobs of their own find the scheduler in the rule's job.
 
 The rule's job writes `FILE` into a private folder that all of them see: the scheduler's address and the key with which
-to speak to it. The folder is removed when the rule's job has ended.
+to speak to it. It removes the file before its scheduler ends, and may write one of another. The folder is removed when
+the rule's job has ended, or when it can't have workers: whoever looks at it ends then.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,17 @@ VARIABLE = "DASKJQ_DASK_WORKERS"
 """The variable that tells a rule's job of its workers: an `Invitation` as JSON."""
 
 FILE = "scheduler.json"
+
+
+def is_over(folder: str) -> bool:
+    """Whether the folder was removed; one that can't be looked at just now was not."""
+    try:
+        os.stat(folder)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 @dataclass(frozen=True, slots=True)

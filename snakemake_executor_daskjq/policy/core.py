@@ -310,9 +310,10 @@ class Core:
         if self._gangs.gives_up(worker.leader):
             self._out.tell(
                 f"Dask workers of rule {worker.rule.removesuffix('.worker')} end again and again, the last one: "
-                f"{outcome.reason()}. It gets no more of them.",
+                f"{outcome.reason()}. It gets no more of them, and fails; their logs lie beside its own.",
                 warning=True,
             )
+            self._out.add(messages.DropWorkers(worker.leader))
             self._queue_next_leader(now)
 
     def _disband(self, leader: str, now: float) -> None:

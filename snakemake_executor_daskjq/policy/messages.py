@@ -288,6 +288,13 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
+class DropWorkers:
+    """The Dask workers of a job can't run: let those that do end, and the job learn of it."""
+
+    leader: str
+
+
+@dataclass(frozen=True, slots=True)
 class WakeAt:
     """Send `Woken` at this time; it takes the place of an earlier one."""
 
@@ -307,6 +314,7 @@ Instruction: TypeAlias = (
     | Record
     | Tell
     | GiveUp
+    | DropWorkers
     | WakeAt
 )
 

@@ -27,7 +27,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from .. import batch
-from ..errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError, remedy, shown
+from ..errors import ClosedPoolsError, InfeasibleRequestError, TooFewWorkersError, UnknownPoolError, remedy, shown
 from ..model.machine_view import GPU_NAMES
 from ..model.request import DaskWorkers, Request
 from ..policy.fit import misfits_new_pilot
@@ -113,7 +113,7 @@ def request_of(
     beyond: Amounts = {}
     if batch.are_this_machine(usable):
         wanted, beyond = all_there_is(wanted, usable)
-    workers = dask_workers(resources, rule, wanted, usable, opened)
+    workers = None if members else dask_workers(resources, rule, wanted, usable, opened)
     request = Request(key, job_id, rule, attempt, wanted, runtime_s(resources), opened, priority, beyond, workers)
     check_feasible(request, pools)
     return request
@@ -122,20 +122,21 @@ def request_of(
 def dask_workers(
     resources: Mapping[str, object], rule: str, own: Amounts, pools: Sequence[Pool], opened: tuple[str, ...] | None
 ) -> DaskWorkers | None:
-    """The Dask workers that a rule wants on pilots beside its own job; None for none.
+    """The Dask workers that a rule wants on pilots beside its own job; None for none. Those of a group have none.
 
     On this machine there are as many as fit; where none does, the rule has those that it starts itself.
 
     Raises
     ------
-    InfeasibleRequestError : where no pilot can hold one, or all pilots together not as many as it needs.
+    InfeasibleRequestError, TooFewWorkersError : where no pilot can hold one, or all together not as many as it needs.
 
     >>> from snakemake_executor_daskjq.model.pool import Pool
     >>> pools = [Pool("main", "slurm", cores=4, mem_mb=4000, max_pilots=2)]
     >>> asked = {"dask_workers": 6, "dask_workers_min": 2, "dask_worker_mem_mb": 500}
     >>> dask_workers(asked, "a", {"cores": 1}, pools, None)
     DaskWorkers(count=6, least=2, amounts={'cores': 1, 'mem_mb': 500}, pools=None)
-    >>> dask_workers({"dask_workers": 8}, "a", {"cores": 1}, [Pool("local", "local", cores=4, mem_mb=4000)], None)
+    >>> local = Pool("local", "local", cores=4, mem_mb=4000, max_pilots=1)
+    >>> dask_workers({"dask_workers": 8}, "a", {"cores": 1}, [local], None)
     DaskWorkers(count=3, least=1, amounts={'cores': 1}, pools=None)
     """
     count = integer(resources.get("dask_workers")) or 0
@@ -147,20 +148,34 @@ def dask_workers(
         "mem_mb": integer(resources.get("dask_worker_mem_mb")) or own.get("mem_mb", 0),
     }
     amounts = {name: amount for name, amount in amounts.items() if amount > 0}
-    room = sum(pool.max_pilots * _times(amounts, pool.amounts) for pool in pools)
-    taken = -(-own["cores"] // amounts["cores"])  # at the least, by the rule's own job
+    room = _room_beside(own, amounts, pools)
     if batch.are_this_machine(pools):
-        count = min(count, room - taken)
+        count = min(count, room)
         return DaskWorkers(count, min(least, count), amounts, opened) if count > 0 else None
     check_feasible(Request("", 0, f"{rule} (a Dask worker of it)", 1, amounts, runtime_s(resources), opened), pools)
-    if least > room - taken:
-        raise InfeasibleRequestError(rule, "dask_workers_min", least, max(0, room - taken), opened or ())
+    if least > room:
+        raise TooFewWorkersError(rule, least, amounts, room)
     return DaskWorkers(count, least, amounts, opened)
 
 
-def _times(amounts: Amounts, offer: Amounts) -> int:
-    """How often these amounts are in an offer."""
-    return min(offer.get(name, 0) // amount for name, amount in amounts.items())
+def _room_beside(own: Amounts, amounts: Amounts, pools: Sequence[Pool]) -> int:
+    """How many workers of these amounts all pilots together can hold beside a rule's own job.
+
+    >>> from snakemake_executor_daskjq.model.pool import Pool
+    >>> pool = Pool("main", "slurm", cores=4, mem_mb=4000, max_pilots=2)
+    >>> _room_beside({"cores": 1, "mem_mb": 3500}, {"cores": 1, "mem_mb": 500}, [pool])
+    5
+    """
+
+    def times(offer: Amounts) -> int:
+        return min(offer.get(name, 0) // amount for name, amount in amounts.items())
+
+    def taken(offer: Amounts) -> int:
+        left = {name: amount - own.get(name, 0) for name, amount in offer.items()}
+        return times(offer) - times(left) if min(left.values()) >= 0 else times(offer)
+
+    everywhere = sum(pool.max_pilots * times(pool.amounts) for pool in pools)
+    return everywhere - min((taken(pool.amounts) for pool in pools), default=0)
 
 
 def all_there_is(wanted: Amounts, pools: Iterable[Pool]) -> tuple[Amounts, Amounts]:

@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import tempfile
+import threading
 import time
 from importlib.machinery import ModuleSpec
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from distributed.utils import get_ip
 
 from ..errors import DaskjqError
 from ..model.machine_view import GPU_NAMES, GPU_VARIABLES, NO_GPU, OWN_MB, RECORD
-from ..model.rendezvous import FILE, Invitation
+from ..model.rendezvous import FILE, Invitation, is_over
 from .shape import SMALL_WORKER_MB, shape_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 """Those of Snakemake's that NumPy's libraries read as they are loaded."""
 
 NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+
+WATCH_S = 1.0
+"""So often a rule looks whether it is to have workers still."""
 
 TELL_S = 60.0
 """So often a rule that waits for its workers says so in its log."""
@@ -116,7 +120,7 @@ def _with_workers_here(
         local_directory=scratch.name,
         **({"gpus": gpus} if gpus else {}),
     )
-    client = RuleClient(cluster, use, (shape.workers, shape.threads, shape.memory_mb), scratch.cleanup)
+    client = RuleClient(cluster, use, (shape.workers, shape.threads, shape.memory_mb), clean_up=scratch.cleanup)
     if dashboard:
         _say(f"its dashboard: {client.dashboard_link}")
     return client
@@ -127,7 +131,8 @@ def _with_workers_elsewhere(invitation: Invitation, *, dashboard: bool) -> RuleC
     # By itself Dask would listen on this machine only.
     where = {"interface": invitation.interface} if invitation.interface else {"host": invitation.host or get_ip()}
     cluster, use = _cluster(dashboard=dashboard, n_workers=0, threads_per_worker=1, **where)
-    client = RuleClient(cluster, use, (invitation.count, invitation.threads, invitation.memory_mb), lambda: None)
+    path = os.path.join(invitation.folder, FILE)
+    client = RuleClient(cluster, use, (invitation.count, invitation.threads, invitation.memory_mb), withdraw=path)
     security = cluster.security
     told = {
         "address": cluster.scheduler.address,
@@ -135,7 +140,8 @@ def _with_workers_elsewhere(invitation: Invitation, *, dashboard: bool) -> RuleC
         "cert": security.tls_client_cert,
         "path": [os.path.abspath(entry) for entry in sys.path],  # what the script imports its workers have to find
     }
-    _invite(invitation, told)
+    _invite(path, told)
+    threading.Thread(target=_watch, args=(invitation.folder, client), name="daskjq-workers", daemon=True).start()
     _say(f"a Dask cluster of up to {invitation.count} workers on pilots; the rule begins with {invitation.least}")
     if dashboard:
         _say(f"its dashboard: {client.dashboard_link}")
@@ -143,15 +149,24 @@ def _with_workers_elsewhere(invitation: Invitation, *, dashboard: bool) -> RuleC
         try:
             client.wait_for_workers(invitation.least, timeout=TELL_S)
         except TimeoutError:
-            come = len(client.scheduler_info()["workers"])
+            come = len(client.nthreads())
             _say(f"{come} of the {invitation.least} workers that it needs have come")
         else:
             return client
 
 
-def _invite(invitation: Invitation, scheduler: Mapping[str, Any]) -> None:
+def _watch(folder: str, client: Client) -> None:
+    """End this process when there are to be no workers: what waits for them would wait for ever."""
+    while client.status not in ("closing", "closed"):
+        if is_over(folder):
+            _say("its Dask workers ended again and again, so this ends, too. Their logs lie beside this one.")
+            sys.stdout.flush()
+            os._exit(1)
+        time.sleep(WATCH_S)
+
+
+def _invite(path: str, scheduler: Mapping[str, Any]) -> None:
     """Tell workers where their scheduler is. For this user only: whoever has the key may run code on the workers."""
-    path = os.path.join(invitation.folder, FILE)
     with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
         json.dump(scheduler, file)
     os.replace(f"{path}.new", path)
@@ -171,13 +186,23 @@ def _cluster(*, dashboard: bool, **options: Any) -> tuple[LocalCluster, Use]:
 
 
 class RuleClient(Client):  # type: ignore[misc]
-    """A client that ends with its cluster, and leaves behind what that has used (`machine_view.RECORD`)."""
+    """A client that ends with its cluster, and leaves behind what that has used (`machine_view.RECORD`).
+
+    `withdraw` is a file that is to be removed before the cluster ends, `clean_up` is called after that.
+    """
 
     def __init__(
-        self, cluster: LocalCluster, use: Use, shape: tuple[int, int, int | None], clean_up: Callable[[], None]
+        self,
+        cluster: LocalCluster,
+        use: Use,
+        shape: tuple[int, int, int | None],
+        *,
+        withdraw: str = "",
+        clean_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._shape = shape
         self._use = use
+        self._withdraw = withdraw
         self._clean_up = clean_up
         self._rule_cluster = cluster
         super().__init__(cluster)
@@ -187,6 +212,8 @@ class RuleClient(Client):  # type: ignore[misc]
         """Close the client and its cluster."""
         ending = self.status not in ("closing", "closed")
         if ending:
+            with contextlib.suppress(OSError):
+                os.remove(self._withdraw)
             for nanny in self._rule_cluster.workers.values():
                 self._use.note_peak(_peak_bytes(nanny.pid))
         closed = super().close(*arguments, **options)

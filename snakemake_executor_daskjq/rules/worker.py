@@ -1,7 +1,8 @@
 """A Dask worker of a rule's cluster, as a job of the run: `python -m snakemake_executor_daskjq.rules.worker`.
 
-It waits for the rule's scheduler (`model.rendezvous`) and ends with it, or when the folder in which it looks for it is
-removed: the rule's job has ended then.
+It waits for the rule's scheduler (`model.rendezvous`), and for the next one if the rule closes its cluster and makes
+another. It ends when a scheduler is lost, for the rule's job gets other workers if it is started again, and when the
+folder is removed: the job has ended then.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ..model.rendezvous import FILE, Invitation
+from ..model.rendezvous import FILE, Invitation, is_over
 from .client import RuleNanny, security_of
 
 if TYPE_CHECKING:
@@ -25,19 +26,20 @@ CONNECT_S = 20.0
 
 
 async def serve(invitation: Invitation) -> None:
-    """Work for the rule's scheduler until that has ended, or the rule."""
-    while os.path.isdir(invitation.folder):
+    """Work for the rule's schedulers, one after the other, until one is lost or the rule has ended."""
+    while not is_over(invitation.folder):
         told = _scheduler(invitation.folder)
         if told is None:
             await asyncio.sleep(LOOK_S)
             continue
-        with contextlib.suppress(OSError, TimeoutError, RuntimeError):
-            if await _work(told, invitation):
+        with contextlib.suppress(OSError, TimeoutError, RuntimeError):  # that of an earlier try, for example
+            await _work(told, invitation)
+            if told == _scheduler(invitation.folder):
                 return
 
 
-async def _work(told: Mapping[str, Any], invitation: Invitation) -> bool:
-    """Whether there was a scheduler to work for."""
+async def _work(told: Mapping[str, Any], invitation: Invitation) -> None:
+    """Work for a scheduler until it has ended. Raises what Dask raises where it does not answer."""
     sys.path += [entry for entry in told["path"] if entry not in sys.path]
     nanny = RuleNanny(
         told["address"],
@@ -57,11 +59,10 @@ async def _work(told: Mapping[str, Any], invitation: Invitation) -> bool:
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nanny.close(), CONNECT_S)
-    return True
 
 
 async def _gone(folder: str) -> None:
-    while os.path.isdir(folder):  # noqa: ASYNC110 - the end of a folder can't be awaited
+    while not is_over(folder):  # noqa: ASYNC110 - the end of a folder can't be awaited
         await asyncio.sleep(LOOK_S)
 
 

@@ -73,7 +73,7 @@ def test_two_rules_with_four_workers_each_on_room_for_six() -> None:
 def test_who_needs_fewer_begins_and_takes_more_where_there_is_room() -> None:
     run = Player(TWO)
     run.submit(leader("a", 5, 1), Request("x", 2, "x", 1, {"cores": 1}, priority=1))
-    run.hear(messages.JobsSubmitted((Request("y", 3, "y", 1, {"cores": 1}),)))
+    run.hear(messages.JobsSubmitted((Request("y", 3, "y", 1, {"cores": 1, "mem_mb": 100}),)))
     run.connect("main-1")
     assert dict(run.running).keys() == {"x", "a"}
     run.end("x")
