@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from snakemake_interface_common.exceptions import WorkflowError
 from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 from snakemake_interface_executor_plugins.executors.real import RealExecutor
-from snakemake_interface_executor_plugins.settings import CommonSettings, ExecMode, SharedFSUsage
+from snakemake_interface_executor_plugins.settings import CommonSettings, DeploymentMethod, ExecMode, SharedFSUsage
 
 from .. import batch
 from ..config.settings import ExecutorSettings, check_given_once, check_places, configure
@@ -282,8 +282,11 @@ class Executor(RealExecutor):  # type: ignore[misc]
             "attempt": job.attempt,
             "priority": getattr(job, "priority", 0),
         }
+        members = tuple(job.rules) if job.is_group() else ()
+        if not members and self._is_in_container(job):
+            resources = {**resources, "dask_workers": 0}  # they can't be started in it, and its job starts its own
         try:
-            return mapping.request_of(resources, pools, members=tuple(job.rules) if job.is_group() else (), **own)
+            return mapping.request_of(resources, pools, members=members, **own)
         except DaskjqError as error:
             if not self._has_submitted:
                 raise WorkflowError(str(error)) from None
@@ -291,6 +294,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
             request = Request(**own, amounts=mapping.amounts(resources), runtime_s=mapping.runtime_s(resources))
             self._fail_unstarted(SubmittedJobInfo(job), request, str(error))
             return None
+
+    def _is_in_container(self, job: Any) -> bool:
+        deployment = self.workflow.deployment_settings.deployment_method
+        return DeploymentMethod.APPTAINER in deployment and bool(job.rule.container_img)
 
     def _fail_unstarted(self, info: SubmittedJobInfo, request: Request, why: str) -> None:
         """A job fails before it is submitted. Snakemake hears of it as of any other end."""

@@ -310,7 +310,7 @@ class Core:
         if self._gangs.gives_up(worker.leader):
             self._out.tell(
                 f"Dask workers of rule {worker.rule.removesuffix('.worker')} end again and again, the last one: "
-                f"{outcome.reason()}. It gets no more of them, and fails; their logs lie beside its own.",
+                f"{outcome.reason()}. So the rule fails. The logs of its Dask workers lie beside its own.",
                 warning=True,
             )
             self._out.add(messages.DropWorkers(worker.leader))

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from importlib.machinery import ModuleSpec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import dask.config
 import psutil
@@ -38,6 +38,9 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 """Those of Snakemake's that NumPy's libraries read as they are loaded."""
 
 NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
+
+ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "CONDA_PREFIX", "VIRTUAL_ENV")
+"""What makes an environment of programs; workers have the rule's."""
 
 WATCH_S = 1.0
 """So often a rule looks whether it is to have workers still."""
@@ -138,6 +141,8 @@ def _with_workers_elsewhere(invitation: Invitation, *, dashboard: bool) -> RuleC
         "address": cluster.scheduler.address,
         "key": security.tls_client_key,
         "cert": security.tls_client_cert,
+        "python": sys.executable,
+        "variables": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
         "path": [os.path.abspath(entry) for entry in sys.path],  # what the script imports its workers have to find
     }
     _invite(path, told)
@@ -159,17 +164,24 @@ def _watch(folder: str, client: Client) -> None:
     """End this process when there are to be no workers: what waits for them would wait for ever."""
     while client.status not in ("closing", "closed"):
         if is_over(folder):
-            _say("its Dask workers ended again and again, so this ends, too. Their logs lie beside this one.")
-            sys.stdout.flush()
-            os._exit(1)
+            _end_without_workers()
         time.sleep(WATCH_S)
+
+
+def _end_without_workers() -> NoReturn:
+    _say("the Dask workers of this rule ended again and again, so it ends, too. Their logs lie beside this one.")
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def _invite(path: str, scheduler: Mapping[str, Any]) -> None:
     """Tell workers where their scheduler is. For this user only: whoever has the key may run code on the workers."""
-    with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
-        json.dump(scheduler, file)
-    os.replace(f"{path}.new", path)
+    try:
+        with open(os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="ascii") as file:
+            json.dump(scheduler, file)
+        os.replace(f"{path}.new", path)
+    except FileNotFoundError:
+        _end_without_workers()
 
 
 def _cluster(*, dashboard: bool, **options: Any) -> tuple[LocalCluster, Use]:

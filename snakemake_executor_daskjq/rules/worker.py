@@ -3,6 +3,8 @@
 It waits for the rule's scheduler (`model.rendezvous`), and for the next one if the rule closes its cluster and makes
 another. It ends when a scheduler is lost, for the rule's job gets other workers if it is started again, and when the
 folder is removed: the job has ended then.
+
+The rule's job may run in an environment of its own (`conda:`), so the worker goes on in that one's Python.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from ..model.rendezvous import FILE, Invitation, is_over
@@ -24,18 +27,27 @@ LOOK_S = 0.2
 CONNECT_S = 20.0
 """So long a worker may take to reach the scheduler that it has read of: it may be that of an earlier try."""
 
+MODULE = "snakemake_executor_daskjq.rules.worker"
 
-async def serve(invitation: Invitation) -> None:
+
+def serve(invitation: Invitation) -> None:
     """Work for the rule's schedulers, one after the other, until one is lost or the rule has ended."""
     while not is_over(invitation.folder):
         told = _scheduler(invitation.folder)
         if told is None:
-            await asyncio.sleep(LOOK_S)
+            time.sleep(LOOK_S)
             continue
+        _go_on_in(told["python"], told["variables"])
         with contextlib.suppress(OSError, TimeoutError, RuntimeError):  # that of an earlier try, for example
-            await _work(told, invitation)
+            asyncio.run(_work(told, invitation))
             if told == _scheduler(invitation.folder):
                 return
+
+
+def _go_on_in(python: str, variables: Mapping[str, str]) -> None:
+    """Become a process of another Python, where the rule's job has one. What it is told is read anew there."""
+    if python != sys.executable:
+        os.execve(python, [python, "-P", "-m", MODULE], {**os.environ, **variables})
 
 
 async def _work(told: Mapping[str, Any], invitation: Invitation) -> None:
@@ -68,9 +80,11 @@ async def _gone(folder: str) -> None:
 
 def _scheduler(folder: str) -> dict[str, Any] | None:
     """What the rule's job has written, None where it has not yet."""
-    with contextlib.suppress(OSError, ValueError), open(os.path.join(folder, FILE), encoding="ascii") as file:
-        told = json.load(file)
-        return told if isinstance(told, dict) else None
+    with contextlib.suppress(OSError, ValueError):
+        if FILE in os.listdir(folder):  # NFS looks anew at a folder that is opened, not at a name that it has not found
+            with open(os.path.join(folder, FILE), encoding="ascii") as file:
+                told = json.load(file)
+                return told if isinstance(told, dict) else None
     return None
 
 
@@ -78,7 +92,7 @@ def main() -> None:
     invitation = Invitation.of(os.environ)
     if invitation is None:
         sys.exit("daskjq: this is started for rules that ask for dask_workers, and for nothing else.")
-    asyncio.run(serve(invitation))
+    serve(invitation)
 
 
 if __name__ == "__main__":

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
 
 import pytest
 
+from ..features.deployment import FAKE_APPTAINER
 from ..workflow import PILOT, Workflow
 
 SNAKEFILE = """
@@ -110,3 +115,78 @@ def test_on_a_small_machine_a_rule_has_as_many_as_fit_or_starts_its_own(workflow
     assert workflow.read("a.sum").startswith(f"{sum(i * i for i in range(60))} ")
     workers = [event for event in workflow.journal("job_placed") if ".worker-" in event["key"]]
     assert bool(workers) is (cores == "2")
+
+
+RUN_RULE = """
+    from snakemake_executor_daskjq.rules import dask_client
+
+    rule all:
+        output: "twice.txt"
+        threads: 1
+        resources: mem_mb=500, dask_workers=2, dask_workers_min=2, dask_worker_mem_mb=300
+        run:
+            seen = []
+            for number in (1, 2):
+                with dask_client(threads=threads, resources=resources) as client:
+                    seen.append((len(client.nthreads()), sum(client.gather(client.map(abs, range(10))))))
+            with open(output[0], "w") as file:
+                print(seen, file=file)
+"""
+
+
+def test_a_rule_may_make_one_cluster_after_the_other(workflow: Workflow) -> None:
+    workflow.write(RUN_RULE)
+    assert workflow.run(*ROOM) == 0, workflow.output[-4000:]
+    assert workflow.read("twice.txt") == "[(2, 45), (2, 45)]\n"
+    placed = [event["key"] for event in workflow.journal("job_placed")]
+    assert sum(".worker-" in key for key in placed) == 2
+
+
+def test_a_rule_whose_workers_end_again_and_again_fails(workflow: Workflow) -> None:
+    workflow.write(RUN_RULE.replace("dask_worker_mem_mb=300", "dask_worker_mem_mb=20"))
+    assert workflow.run(*ROOM) != 0
+    assert "Dask workers of rule all end again and again, the last one: " in workflow.output
+    assert "more than its mem_mb of 20" in workflow.output
+    assert "the Dask workers of this rule ended again and again, so it ends, too." in workflow.output
+    assert workflow.leftovers() == []
+
+
+OTHER_PYTHON = """
+    rule all:
+        output: "python.txt"
+        resources: mem_mb=500, dask_workers=1, dask_worker_mem_mb=300
+        shell: "other/bin/python own.py {output}"
+"""
+OWN = """
+    import sys
+    from snakemake_executor_daskjq.rules import dask_client
+
+    with dask_client(threads=1) as client:
+        told = client.submit(lambda: sys.executable).result()
+    with open(sys.argv[1], "w") as file:
+        print(told == sys.executable, "other" in told, file=file)
+"""
+
+
+def test_workers_run_in_the_python_of_the_rule(workflow: Workflow) -> None:
+    """As a `conda:` environment that has daskjq in it."""
+    other = workflow.folder / "other"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", other], check=True)
+    (packages,) = other.glob("lib/python*/site-packages")
+    packages.joinpath("more.pth").write_text(f"{sysconfig.get_path('purelib')}\n{Path(__file__).parents[2]}\n")
+    workflow.write(OTHER_PYTHON).write(OWN, "own.py")
+    assert workflow.run(*ROOM) == 0, workflow.output[-4000:]
+    assert workflow.read("python.txt") == "True True\n"
+
+
+def test_rules_in_containers_and_groups_start_their_own_workers(workflow: Workflow) -> None:
+    contained = RUN_RULE.replace("run:", "container: 'docker://image'\n        run:")
+    grouped = RUN_RULE.replace("run:", "group: 'one'\n        run:")
+    workflow.write(FAKE_APPTAINER, "fakes/apptainer")
+    (workflow.folder / "fakes/apptainer").chmod(0o755)
+    workflow.env["PATH"] = f"{workflow.folder}/fakes:{workflow.env['PATH']}"
+    for snakefile, options in ((contained, ("--sdm", "apptainer")), (grouped, ())):
+        workflow.write(snakefile)
+        assert workflow.run(*ROOM, *options, "--forceall") == 0, workflow.output[-4000:]
+        assert workflow.read("twice.txt") == "[(1, 45), (1, 45)]\n"
+        assert not any(".worker-" in event["key"] for event in workflow.journal("job_placed"))
