@@ -50,7 +50,7 @@ def measure(jobs: int, shapes: str) -> tuple[float, float, float]:
     rng = random.Random(2)
     waiting = requests(jobs, shapes)
     started = time.process_time()
-    ready = ReadyQueue(lambda rule, runtime_s: 10.0)
+    ready = ReadyQueue(lambda request: 10.0)
     for request in waiting:
         ready.push(request, 0.0)
     queue_s = time.process_time() - started

@@ -176,7 +176,8 @@ class Replay:
 
     def __init__(self, tasks: dict[str, Task], pool: Pool, wait_s: float, history: dict[str, Usage]) -> None:
         self.tasks, self.pool, self.use = tasks, pool, Use()
-        self.core = Core([pool], history)
+        self.core = Core([pool])
+        self.core.handle(messages.RunBegins(1, history), now=0.0)
         self.simulation = Simulation(self.core, 0.0, lambda request: tasks[request.key].seconds, lambda _: wait_s)
         self.running: dict[str, str] = {}
         self.waiting = 0

@@ -79,7 +79,8 @@ class Driver(Generic[Fleet]):
         folder: RunFolder,
         history: History,
     ) -> None:
-        self.core = Core(pools, history.rules, seed=random.getrandbits(32))
+        self.core = Core(pools, seed=random.getrandbits(32))
+        self.post_first = messages.RunBegins(RUN, history.rules)
         self.fleet = open_fleet(self)
         self._reporter = reporter
         self._journal = journal

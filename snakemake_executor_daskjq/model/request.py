@@ -50,6 +50,7 @@ class Request:
         (or nothing, where there is none). Empty on a cluster, where such a request is refused.
     workers : the Dask workers that it wants on other pilots; None for none.
     leader : the key of the job that it is a Dask worker of; "" for a job of Snakemake's.
+    run : the number of its run, of those that its controller has had.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Request:
     beyond: Amounts = field(default_factory=dict)
     workers: DaskWorkers | None = None
     leader: str = ""
+    run: int = 1
 
     @property
     def shape(self) -> Shape:

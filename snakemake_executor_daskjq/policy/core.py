@@ -21,19 +21,19 @@ from ..journal import events as journal
 from ..model.outcome import PILOT_ENDS, PILOT_GONE, End, Outcome
 from ..model.usage import Usage
 from . import messages
-from .estimates import LOOK_AHEAD_S, Estimates
+from .estimates import LOOK_AHEAD_S
 from .gangs import Gangs
 from .look_ahead import look_ahead
 from .losses import Losses
 from .pilots import Pilots
 from .placement import place
 from .queue import ReadyQueue
-from .summary import Summary
+from .runs import Runs
 from .waits import waits_for
 from .work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from ..model.pool import Pool
     from ..model.request import Request
@@ -52,7 +52,8 @@ REPLAN_S = 15.0
 class Job:
     """A job from its submission to its report.
 
-    `pilot` is the one that it is on, or was lost with and waits to be gone; "" while it waits for one.
+    `pilot` is the one that it is on, or was lost with and waits to be gone; "" while it waits for one. Nobody wants to
+    hear of one that `is_unwanted`: its run has ended.
     """
 
     request: Request
@@ -61,41 +62,43 @@ class Job:
     placed_at: float = 0.0
     pilot: str = ""
     lost: Outcome | None = None
+    is_unwanted: bool = False
 
 
 class Core:
-    """The state of one run, and what follows from each event.
+    """The pilots of a controller and the jobs of its runs, and what follows from each event.
+
+    Jobs' keys are unique among all runs.
 
     Parameters
     ----------
     pools : completed ones.
-    history : what rules have used in earlier runs.
-    seed : of the jitter that keeps runs from trying again at the same moment.
+    seed : of the jitter that keeps controllers from trying again at the same moment.
     """
 
-    def __init__(self, pools: Iterable[Pool], history: Mapping[str, Usage], seed: int = 0) -> None:
+    def __init__(self, pools: Iterable[Pool], seed: int = 0) -> None:
         self._out = messages.Outbox()
-        self.summary = Summary()
-        self.pilots = Pilots(pools, self._out, self.summary, random.Random(seed))
+        self.runs = Runs()
+        self.pilots = Pilots(pools, self._out, self.runs, random.Random(seed))
         self._now = -math.inf
-        self._estimates = Estimates(history)
-        self._ready = ReadyQueue(self._estimates.expected_s, lambda rule: self._estimates.urgency_s(rule, self._now))
+        self._ready = ReadyQueue(self.runs.expected_s, lambda run, rule: self.runs.urgency_s(run, rule, self._now))
         self._gangs = Gangs()
         self._jobs: dict[str, Job] = {}
-        self._work = Work(self._jobs, self._ready, self._gangs, self.pilots, self._estimates)
+        self._work = Work(self._jobs, self._ready, self._gangs, self.pilots, self.runs)
         self._changed: dict[str, Pilot] = {}  # pilots on which jobs have started or ended since the last round
         self._upkeep_from = -math.inf  # pilots are not thought about again before
         self._upkeep_at = -math.inf
         self._are_workers_queued = False  # since jobs were placed last
         self._is_planning = False
-        self._has_given_up = False
         self._is_over = False
         self._woken_at = math.inf
 
-    @property
-    def waiting(self) -> list[str]:
-        """The keys of jobs that were never placed."""
-        return [key for key, job in self._jobs.items() if job.tries == 0 and not job.request.leader]
+    def waiting(self, run: int = 1) -> list[str]:
+        """The keys of a run's jobs that were never placed."""
+        return [key for key, job in self._of(run) if job.tries == 0 and not job.request.leader]
+
+    def _of(self, run: int) -> list[tuple[str, Job]]:
+        return [(key, job) for key, job in self._jobs.items() if job.request.run == run]
 
     def handle(self, *events: Event, now: float) -> list[Instruction]:
         """What follows from a burst of events at `now`, which never goes back; to be carried out in this order."""
@@ -120,17 +123,18 @@ class Core:
             case messages.JobUnstarted():
                 self._note_submitted(event.request)
                 outcome = Outcome(End.NOT_STARTED, detail=event.why)
-                self._out.record(journal.JobEnded.of(event.request, "", outcome, reported=True))
+                ended = journal.JobEnded.of(event.request, "", outcome, reported=True)
+                self._out.record(ended, event.request.run)
             case messages.JobsWithdrawn():
-                self._withdraw(now)
+                self._withdraw(event.run, now)
             case messages.JobAdopted():
                 self._adopt(event)
             case messages.PilotAdopted():
                 self.pilots.adopted(event.pilot, event.pool, event.host, event.connected_at, now)
             case messages.RuleMeasured():
-                self._estimates.measured(event.rule, event.jobs, event.wall_s)
+                self.runs[event.run].estimates.measured(event.rule, event.jobs, event.wall_s)
             case messages.OutlookLearned():
-                self._estimates.learn(event.outlook)
+                self.runs[event.run].estimates.learn(event.outlook)
             case messages.PilotSubmitted():
                 self.pilots.submitted(event.pilot, event.batch_id, now)
             case messages.PilotStartFailed():
@@ -151,7 +155,12 @@ class Core:
                 self._request_planned(event, now)
             case messages.Woken():
                 self._woken_at = math.inf
+            case messages.RunBegins():
+                self.runs.begin(event.run, event.history, now)
+                self.pilots.introduce(event.run)
             case messages.RunEnds():
+                self._end_run(event.run, now)
+            case messages.ControllerEnds():
                 self._is_over = True
                 self.pilots.close(now)
 
@@ -164,30 +173,58 @@ class Core:
         self._note_submitted(request)
 
     def _queue(self, request: Request, now: float) -> None:
+        if self.runs[request.run].has_given_up:
+            return  # it waits for the end of its run
         if request.workers is None or self._gangs.turn_of(request):
             self._ready.push(request, now)
 
-    def _withdraw(self, now: float) -> None:
-        waiting = self.waiting
+    def _withdraw(self, run: int, now: float) -> None:
+        waiting = self.waiting(run)
         self._ready.remove(set(waiting))
-        self._estimates.nothing_to_come()
+        self.runs[run].estimates.nothing_to_come()
         for key in waiting:
-            self._out.record(journal.JobWithdrawn(key=key))
+            self._out.record(journal.JobWithdrawn(key=key), run)
             self._out.add(messages.ReportEnd(self._jobs.pop(key).request, Outcome(End.WITHDRAWN), ""))
             self._gangs.leader_ended(key)
         self._queue_next_leader(now)
 
+    def _end_run(self, run: int, now: float) -> None:
+        """Forget the run's jobs that wait, and end those that run. It is over once none of them is left."""
+        self.runs[run].is_ending = True
+        self.runs[run].estimates.nothing_to_come()
+        own = self._of(run)
+        self._ready.remove({key for key, job in own if not job.pilot})
+        for key, job in own:
+            self._gangs.leader_ended(key)
+            if job.pilot:
+                job.is_unwanted = True
+                self._out.add(messages.EndJob(key, job.pilot))
+            else:
+                del self._jobs[key]
+        self._queue_next_leader(now)
+        self._close_run(run, now)
+
+    def _close_run(self, run: int, now: float) -> None:
+        """Close a run that is ending where none of its jobs is left."""
+        if self.runs[run].is_ending and not self._of(run):
+            for pilot in self.pilots.all():
+                if pilot.is_running:
+                    self.runs[run].pilot_left(pilot, now)
+            self._out.add(messages.RunOver(run, self.runs[run].summary))
+            self.runs.end(run)
+
     def _note_submitted(self, request: Request) -> None:
         if request.attempt == 1:
-            self._estimates.submitted(request.rule)
-        self._out.record(journal.JobSubmitted.of(request))
+            self.runs[request.run].estimates.submitted(request.rule)
+        self._out.record(journal.JobSubmitted.of(request), request.run)
 
     def _with_memory(self, request: Request) -> Request:
         """A job that states no memory gets what its rule has needed in earlier runs set aside.
 
         Set aside only: it has no limit, and is never too large for a pool that could hold it without.
         """
-        wanted = None if "mem_mb" in request.amounts else self._estimates.memory_mb(request.rule)
+        estimates = self.runs[request.run].estimates
+        wanted = None if "mem_mb" in request.amounts else estimates.memory_mb(request.rule)
         if wanted is None:
             return request
         offers = [pool.amounts["mem_mb"] for pool in self._work.fitting(request)]
@@ -198,7 +235,7 @@ class Core:
         if pilot is None or pilot.room is None or request.key in self._jobs:
             return
         if self.pilots.ledger.can_book(pilot.room, request):
-            expected_s = self._estimates.expected_s(request.rule, request.runtime_s)
+            expected_s = self.runs.expected_s(request)
             ends_at = math.inf if expected_s is None else event.placed_at + expected_s
             self.pilots.ledger.book(pilot.room, request, ends_at)
         else:  # it waits at the pilot for one of its kind to end
@@ -212,7 +249,7 @@ class Core:
         job.placed_at, job.pilot = now, pilot.name
         pilot.jobs.add(request.key)
         self._changed[pilot.name] = pilot
-        self._out.record(journal.JobPlaced(key=request.key, pilot=pilot.name, tries=job.tries))
+        self._out.record(journal.JobPlaced(key=request.key, pilot=pilot.name, tries=job.tries), request.run)
         self._out.add(messages.StartJob(request, pilot.name))
         if request.workers is not None:
             self._queue_workers(self._gangs.leader_started(request), now)
@@ -232,12 +269,12 @@ class Core:
             else:
                 job.lost = outcome  # it may start elsewhere once its pilot is known dead
             return
-        self._end_try(job, pilot, outcome, now, reported=True)
+        self._end_try(job, pilot, outcome, now, reported=not job.is_unwanted)
         if outcome.end in (End.SUCCEEDED, End.FAILED) and not job.request.leader:
-            self._estimates.job_ended(job.request.rule, outcome.wall_s)
+            self.runs[job.request.run].estimates.job_ended(job.request.rule, outcome.wall_s)
         if outcome.end is End.SUCCEEDED and not job.request.leader:
             usage = Usage(1, outcome.wall_s, outcome.cpu_s, outcome.peak_mem_mb, now)
-            self._out.add(messages.Learn(job.request.rule, usage))
+            self._out.add(messages.Learn(job.request.rule, usage, job.request.run))
         self._report(job, pilot, outcome, now)
         self.pilots.job_left(pilot, now)
 
@@ -248,16 +285,18 @@ class Core:
         pilot.jobs.discard(request.key)
         self._changed[pilot.name] = pilot
         job.pilot, job.lost = "", None
-        self._out.record(journal.JobEnded.of(request, pilot.name, outcome, reported=reported))
-        self.summary.started(request.rule, outcome.warm_start, outcome.colder_because)
-        self.summary.used(request.amounts["cores"] * pilot.pool.nodes * outcome.wall_s)
+        self._out.record(journal.JobEnded.of(request, pilot.name, outcome, reported=reported), request.run)
+        summary = self.runs[request.run].summary
+        summary.started(request.rule, outcome.warm_start, outcome.colder_because)
+        summary.used(request.amounts["cores"] * pilot.pool.nodes * outcome.wall_s)
 
     def _give_back(self, pilot: Pilot, key: str, now: float) -> None:
         if key in pilot.ahead:
             pilot.ahead.remove(key)  # it was never in the ledger, and one that is has its place
             return
-        shape = self._jobs[key].request.shape
-        next_ = next((ahead for ahead in pilot.ahead if self._jobs[ahead].request.shape == shape), None)
+        like = self._jobs[key].request
+        alike = (ahead for ahead in pilot.ahead if self._jobs[ahead].request.run == like.run)
+        next_ = next((ahead for ahead in alike if self._jobs[ahead].request.shape == like.shape), None)
         if pilot.room is None:
             return
         if next_ is None:
@@ -277,7 +316,8 @@ class Core:
             job.losses = job.losses.with_one(pilot.name, pilot.gone.words, crash=crash)
         else:  # the pilot told so itself, and has ended what was left; or it was gone before the job came to it
             job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=outcome.detail != PILOT_GONE)
-        retry = not job.losses.given_up and not job.request.leader  # a Dask worker gets another in its place
+        # A Dask worker gets another in its place, and what nobody wants any more is not started again.
+        retry = not (job.losses.given_up or job.request.leader or job.is_unwanted)
         self._end_try(job, pilot, outcome, now, reported=not retry)
         if retry:
             if job.losses.suspect:
@@ -290,7 +330,9 @@ class Core:
 
     def _report(self, job: Job, pilot: Pilot, outcome: Outcome, now: float) -> None:
         del self._jobs[job.request.key]
-        if job.request.leader:
+        if job.is_unwanted:
+            self._close_run(job.request.run, now)
+        elif job.request.leader:
             self._worker_ended(job.request, outcome, now)
         else:
             self._disband(job.request.key, now)
@@ -302,7 +344,7 @@ class Core:
         for worker in workers:
             self._jobs[worker.key] = Job(worker)
             self._ready.push(worker, now)
-            self._out.record(journal.JobSubmitted.of(worker))
+            self._out.record(journal.JobSubmitted.of(worker), worker.run)
             self._are_workers_queued = True
 
     def _worker_ended(self, worker: Request, outcome: Outcome, now: float) -> None:
@@ -312,6 +354,7 @@ class Core:
                 f"Dask workers of rule {worker.rule.removesuffix('.worker')} end again and again, the last one: "
                 f"{outcome.reason()}. So the rule fails. The logs of its Dask workers lie beside its own.",
                 warning=True,
+                run=worker.run,
             )
             self._out.add(messages.DropWorkers(worker.leader))
             self._queue_next_leader(now)
@@ -321,8 +364,8 @@ class Core:
         waiting = self._gangs.leader_ended(leader)
         self._ready.remove(waiting)
         for key in sorted(waiting):
-            del self._jobs[key]
-            self._out.record(journal.JobWithdrawn(key=key))
+            worker = self._jobs.pop(key)
+            self._out.record(journal.JobWithdrawn(key=key), worker.request.run)
         self._queue_next_leader(now)
 
     def _queue_next_leader(self, now: float) -> None:
@@ -355,8 +398,6 @@ class Core:
 
     def _place_and_plan(self, now: float) -> list[float]:
         """Place what fits, and think about pilots where that is due. When to look again at the latest."""
-        if self._has_given_up:
-            return []
         self._are_workers_queued = True
         while self._are_workers_queued:
             self._are_workers_queued = False
@@ -376,7 +417,8 @@ class Core:
         on_pilot = {key: self._jobs[key] for key in pilot.jobs}
         running = [job.placed_at for key, job in on_pilot.items() if key not in pilot.ahead]
         requests = [job.request for job in on_pilot.values()]
-        ahead = look_ahead(requests, running, pilot.room, len(pilot.ahead), self._ready, self._estimates, now)
+        held = self.pilots.ledger.held
+        ahead = look_ahead(requests, running, pilot.room, len(pilot.ahead), self._ready, self.runs, held, now)
         pilot.ahead += [request.key for request in ahead]
         return ahead
 
@@ -388,9 +430,8 @@ class Core:
         shortest = self._work.shortest(demands)
         if demands and not self._is_planning:
             supplies = self._work.supplies(shortest, now)
-            if self._gives_up(demands, supplies):
-                return []
-            if any(supply.most for supply in supplies):  # else there is nothing to decide
+            self._give_up_hopeless(demands, supplies)
+            if self._ready and any(supply.most for supply in supplies):  # else there is nothing to decide
                 self._is_planning = True
                 self._out.add(messages.MakePlan(tuple(demands), tuple(supplies)))
         self.pilots.end_idle(lambda running: self._work.prospects(running, now), shortest, now)
@@ -399,7 +440,7 @@ class Core:
     def _request_planned(self, made: messages.PlanMade, now: float) -> None:
         """Request the pilots, within what may be requested by now."""
         self._is_planning = False
-        if not self._ready or self._has_given_up:
+        if not self._ready:
             return  # nothing is left to request them for
         supplies = self._work.supplies(self._work.shortest(self._work.demands(now)), now)
         left = self.pilots.submissions_left(now)
@@ -415,8 +456,8 @@ class Core:
         for name, count in more.items():
             self.pilots.request(self.pilots.pools[name], count, now)
 
-    def _gives_up(self, demands: Iterable[Demand], supplies: Iterable[Supply]) -> bool:
-        """Give up where jobs wait and no pool that could run them has pilots or will get any."""
+    def _give_up_hopeless(self, demands: Iterable[Demand], supplies: Iterable[Supply]) -> None:
+        """Give up runs of which jobs wait that no pool could run which has pilots or will get any."""
         starts = self.pilots.starts
         dead = {
             supply.pool.name
@@ -424,13 +465,13 @@ class Core:
             if starts[supply.pool.name].given_up and not supply.running + supply.coming + supply.ending
         }
         for demand in demands if dead else ():
+            run = demand.request.run
             usable = [pool.name for pool in self._work.fitting(demand.request)]
-            if usable and dead.issuperset(usable):
+            if usable and dead.issuperset(usable) and not self.runs[run].has_given_up:
                 failed = starts[usable[0]]
-                self._out.add(messages.GiveUp(NoPilotError(usable[0], failed.failures, failed.words)))
-                self._has_given_up = True
-                return True
-        return False
+                self._out.add(messages.GiveUp(NoPilotError(usable[0], failed.failures, failed.words), run))
+                self.runs[run].has_given_up = True
+                self._ready.remove({key for key, _ in self._of(run)})
 
     # -- what users and tests see -------------------------------------------------------------------------------
 
@@ -451,7 +492,10 @@ class Core:
         waiting = [request.key for request in self._ready.waiting()]
         assert len(waiting) == len(set(waiting)) == len(self._ready)
         held = self._gangs.held()
-        assert {*waiting, *held} == {key for key, job in self._jobs.items() if not job.pilot}
+        assert {*waiting, *held} == {
+            key for key, job in self._jobs.items() if not (job.pilot or self.runs[job.request.run].has_given_up)
+        }
         assert not set(waiting).intersection(held)
         on_pilots = {key: pilot.name for pilot in self.pilots.all() for key in pilot.jobs}
         assert on_pilots == {key: job.pilot for key, job in self._jobs.items() if job.pilot}
+        self.pilots.ledger.validate_held()

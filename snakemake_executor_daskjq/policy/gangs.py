@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..model.request import DaskWorkers, Request
 
-FIRST = 10**9
-"""The priority of workers that an incomplete gang waits for, less the gang's number: above all of Snakemake's."""
+NEEDED = 2**70
+"""What workers that an incomplete gang waits for have as their priority, at the least: above all of Snakemake's."""
 
 SPARE_FAILURES = 3
 """A gang's workers may end by themselves so often for each that it wants, before no others take their place."""
@@ -56,7 +56,7 @@ class Gang:
             rule=f"{leader.rule}.worker",
             amounts=dict(workers.amounts),
             beyond={},
-            priority=FIRST - self.number if is_needed else leader.priority,
+            priority=2 * NEEDED - self.number if is_needed else leader.priority,
             pools=workers.pools,
             workers=None,
             leader=leader.key,

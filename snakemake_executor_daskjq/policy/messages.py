@@ -20,15 +20,28 @@ if TYPE_CHECKING:
     from ..model.request import Amounts, Outlook, Request
     from ..model.usage import Usage
     from .planner import Demand, Plan, Supply
+    from .summary import Summary
+
+ALL = 0
+"""The number of no run, where all are meant."""
 
 # -- events ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
+class RunBegins:
+    """A run that may submit jobs from now on; `history` is what its rules have used in earlier runs."""
+
+    run: int
+    history: Mapping[str, Usage]
+
+
+@dataclass(frozen=True, slots=True)
 class OutlookLearned:
-    """What the workflow has before it; once, before the first jobs."""
+    """What a run's workflow has before it; once, before the first jobs."""
 
     outlook: Outlook
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +62,9 @@ class JobUnstarted:
 
 @dataclass(frozen=True, slots=True)
 class JobsWithdrawn:
-    """Snakemake ends the run for a job that has failed: what was never placed is not to begin any more."""
+    """Snakemake ends a run for a job that has failed: what was never placed is not to begin any more."""
+
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +93,7 @@ class RuleMeasured:
     rule: str
     jobs: int
     wall_s: float
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +179,19 @@ class Woken:
 
 @dataclass(frozen=True, slots=True)
 class RunEnds:
-    """The run is over or interrupted: place, plan and report nothing any more. Whoever drives ends the pilots."""
+    """A run is over or interrupted: none of its jobs is placed or reported any more, and those that run are ended."""
+
+    run: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerEnds:
+    """Place, plan and report nothing any more. Whoever drives ends the pilots, and so all jobs."""
 
 
 Event: TypeAlias = (
-    OutlookLearned
+    RunBegins
+    | OutlookLearned
     | JobsSubmitted
     | JobUnstarted
     | JobsWithdrawn
@@ -186,6 +210,7 @@ Event: TypeAlias = (
     | PlanMade
     | Woken
     | RunEnds
+    | ControllerEnds
 )
 
 # -- instructions ---------------------------------------------------------------------------------------------------
@@ -196,6 +221,14 @@ class StartJob:
     """Start a job on a connected pilot; its end comes as `JobEnded`."""
 
     request: Request
+    pilot: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndJob:
+    """End a job that runs on a pilot; its end comes as `JobEnded`."""
+
+    key: str
     pilot: str
 
 
@@ -258,33 +291,46 @@ class ReportEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class RunOver:
+    """Nothing of a run that was to end is left."""
+
+    run: int
+    summary: Summary
+
+
+@dataclass(frozen=True, slots=True)
 class Learn:
-    """Remember what a job of a rule has used, for later runs."""
+    """Remember what a job of a run's rule has used, for later runs."""
 
     rule: str
     usage: Usage
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Write a line of the run's journal."""
+    """Write a line of a run's journal, or of all runs' that there are; what was before, with its time."""
 
     event: journal.Event
+    run: int = ALL
+    at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Tell:
-    """Tell the user; as a warning where something is wrong."""
+    """Tell the user, of one run or of all; as a warning where something is wrong."""
 
     text: str
     warning: bool = False
+    run: int = ALL
 
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """No job that waits can ever run: the run fails."""
+    """No job of a run that waits can ever run: the run fails."""
 
     error: DaskjqError
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +349,7 @@ class WakeAt:
 
 Instruction: TypeAlias = (
     StartJob
+    | EndJob
     | RequestPilot
     | EndPilot
     | BuryPilot
@@ -310,6 +357,7 @@ Instruction: TypeAlias = (
     | ReadPilotLog
     | MakePlan
     | ReportEnd
+    | RunOver
     | Learn
     | Record
     | Tell
@@ -329,14 +377,14 @@ class Outbox:
     def add(self, instruction: Instruction) -> None:
         self._instructions.append(instruction)
 
-    def record(self, event: journal.Event) -> None:
-        self.add(Record(event))
+    def record(self, event: journal.Event, run: int = ALL, at: float | None = None) -> None:
+        self.add(Record(event, run, at))
 
-    def tell(self, text: str, *, warning: bool = False, counts: bool = True) -> None:
+    def tell(self, text: str, *, warning: bool = False, counts: bool = True, run: int = ALL) -> None:
         """With `counts`, how many pilots and jobs there are follows: as it is at the end of the call."""
         if counts:
             self._counted.append(len(self._instructions))
-        self.add(Tell(text, warning))
+        self.add(Tell(text, warning, run))
 
     def is_counted(self) -> bool:
         """True if some text wants the counts."""
@@ -347,6 +395,6 @@ class Outbox:
         for index in self._counted:
             told = self._instructions[index]
             assert isinstance(told, Tell)
-            self._instructions[index] = Tell(f"{told.text} {counts}", told.warning)
+            self._instructions[index] = Tell(f"{told.text} {counts}", told.warning, told.run)
         taken, self._instructions, self._counted = self._instructions, [], []
         return taken

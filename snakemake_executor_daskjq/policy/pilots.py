@@ -1,4 +1,4 @@
-"""The run's pilots: which there are, what they have free, and when more are requested or some are ended.
+"""The controller's pilots: which there are, what they have free, and when more are requested or some are ended.
 
 What must hold: a pilot's state only goes forward (`PilotLife`), each request ends in one of connected, failed or
 ended, and only a running pilot that is not draining is in the ledger.
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from ..model.pool import Pool
     from ..model.request import Amounts, Request
-    from .summary import Summary
+    from .runs import Runs
 
 SUBMISSIONS_A_MINUTE = 30
 """So many pilots at most are requested within a minute: batch systems are shared."""
@@ -65,16 +65,16 @@ class Pilot(PilotLife):
 
 
 class Pilots:
-    """All pilots of a run. Its methods add what is to be done to `out`."""
+    """All pilots of a controller. Its methods add what is to be done to `out`."""
 
-    def __init__(self, pools: Iterable[Pool], out: messages.Outbox, summary: Summary, jitter: random.Random) -> None:
+    def __init__(self, pools: Iterable[Pool], out: messages.Outbox, runs: Runs, jitter: random.Random) -> None:
         self.pools = {pool.name: pool for pool in pools}
         self.starts = dict.fromkeys(self.pools, Starts())
         self.ledger = Ledger()
         self.watch = QueueWatch()
         self._pilots: dict[str, Pilot] = {}
         self._out = out
-        self._summary = summary
+        self._runs = runs
         self._jitter = jitter
         self._serial = 0
         self._crashes: Counter[str] = Counter()  # by host
@@ -241,6 +241,23 @@ class Pilots:
             pilot.connected(host, connected_at)
             self._enter(pilot, now)
 
+    def introduce(self, run: int) -> None:
+        """Tell a run that begins of the pilots that are there, and have pools that were given up tried again."""
+        for name, starts in self.starts.items():
+            if starts.given_up:
+                self.starts[name] = Starts(has_worked=starts.has_worked)
+        for pilot in self._pilots.values():
+            if not (pilot.is_coming or pilot.is_running):
+                continue
+            asked = events.PilotRequested(pilot=pilot.name, pool=pilot.pool.name)
+            self._out.record(asked, run, pilot.requested_at)
+            if pilot.batch_id:
+                submitted = events.PilotSubmitted(pilot=pilot.name, batch_id=pilot.batch_id)
+                self._out.record(submitted, run, pilot.requested_at)
+            if pilot.is_running:
+                started = events.PilotStarted(pilot=pilot.name, host=pilot.host, amounts=pilot.pool.amounts)
+                self._out.record(started, run, pilot.connected_at)
+
     def _enter(self, pilot: Pilot, now: float) -> None:
         pilot.idle_since = now
         pilot.room = Room.of_new_pilot(pilot.name, pilot.pool, pilot.connected_at)
@@ -376,7 +393,7 @@ class Pilots:
 
     def _leave(self, pilot: Pilot, now: float) -> None:
         if pilot.is_running:
-            self._summary.pilot_left(pilot.pool.all_cores * (now - pilot.connected_at))
+            self._runs.pilot_left(pilot, now)
         self._close_room(pilot)
 
     def _close_room(self, pilot: Pilot) -> None:
@@ -399,8 +416,8 @@ class Pilots:
     def counts(self) -> str:
         """
         >>> import random
-        >>> from .summary import Summary
-        >>> Pilots([], messages.Outbox(), Summary(), random.Random(1)).counts()
+        >>> from .runs import Runs
+        >>> Pilots([], messages.Outbox(), Runs(), random.Random(1)).counts()
         'pilots: 0 running, 0 queued'
         """
         running = sum(pilot.is_running for pilot in self._pilots.values())

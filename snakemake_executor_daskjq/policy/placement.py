@@ -12,12 +12,15 @@ costs by the pilots that have gained room since the last one and by the kinds of
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING
 
 from .fit import misfits
+from .gangs import NEEDED
+from .rooms import NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from ..model.request import Request
     from .queue import Group, ReadyQueue
@@ -39,47 +42,77 @@ LOOKED_AT = 16
 def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, Room]]:
     """Take every job that may start now out of `ready`, book it in its room, and say where it goes.
 
-    Kinds of jobs come in the order of `ReadyQueue.ranked`. Best fit: the pilot with the fewest free cores that
-    still holds the job, so that others stay whole for wide jobs and idle ones can end; among equals the one
-    that ran this rule last. Within a kind, the largest memory that fits.
+    The run that holds the fewest cores goes first, up to where it holds more than another that has jobs to place; what
+    a gang waits for (`policy.gangs`) goes before. A run's kinds of jobs come in the order of `ReadyQueue.ranked`. Best
+    fit: the pilot with the fewest free cores that still holds the job, so that others stay whole for wide jobs and
+    idle ones can end; among equals the one that ran this rule last. Within a kind, the largest memory that fits.
     """
     placed: list[tuple[Request, Room]] = []
     gained = ledger.take_gained()
     most_cores = max((room.free["cores"] for room in gained), default=0)
+    turns: dict[int, deque[Group]] = {}
     for group in ready.ranked(now):
-        if (group.is_stuck and group.cores > most_cores) or not group.waiting:
-            continue
+        turns.setdefault(NOBODY if group.priority >= NEEDED else group.run, deque()).append(group)
+    while turns:
+        turn = min(turns, key=lambda run: (ledger.held[run] if run else -1, run))
+        group = turns[turn][0]
         before = len(placed)
-        for room in _rooms_for(group, gained, ready, ledger):
-            while group.waiting and (index := group.fitting(room, now)) is not None:
-                if not _is_open(room, group, group.waiting[index][3], ready, ledger, now):
-                    break
-                request = ready.take(group, index)
-                ledger.book(room, request, math.inf if group.expected_s is None else now + group.expected_s)
-                ready.last_pilot[group.rule] = room.pilot
-                placed.append((request, room))
-                if room.hold is not None and room.hold.group is group:
-                    ledger.release(room)
-            if not group.waiting:
-                break
-        if group.waiting:
-            group.mark_stuck()
+        most = min((ledger.held[run] for run in turns if run != turn), default=math.inf) if turn else math.inf
+        has_no_room = not group.waiting or (group.is_stuck and group.cores > most_cores)
+        if has_no_room or _placed(group, gained, ready, ledger, most, placed, now):
+            turns[turn].popleft()
+            if not turns[turn]:
+                del turns[turn]
         if len(placed) > before:
             most_cores = max((room.free["cores"] for room in gained), default=0)
     return placed
 
 
-def may_start_ahead(request: Request, room: Room, ready: ReadyQueue, now: float) -> bool:
-    """False where one more job of this shape at the pilot could keep a larger one from ever finding room."""
-    return room.hold is None and not any(
-        group.is_stuck and group.priority >= request.priority and room.could_hold(group, now)
-        for group in ready.groups()
-        if group.wider_than(request)
-    )
+def _placed(
+    group: Group,
+    gained: list[Room],
+    ready: ReadyQueue,
+    ledger: Ledger,
+    most: float,
+    placed: list[tuple[Request, Room]],
+    now: float,
+) -> bool:
+    """Place a group's jobs until its run holds more cores than `most`; True where no further one has room, or waits."""
+    for room in _rooms_for(group, gained, ready, ledger):
+        while group.waiting and (index := group.fitting(room, now)) is not None:
+            if not _is_open(room, group, group.waiting[index][3], ready, ledger, now):
+                break
+            if ledger.held[group.run] > most:
+                return False
+            request = ready.take(group, index)
+            ledger.book(room, request, math.inf if group.expected_s is None else now + group.expected_s)
+            ready.last_pilot[group.run, group.rule] = room.pilot
+            placed.append((request, room))
+            if room.hold is not None and room.hold.group is group:
+                ledger.release(room)
+        if not group.waiting:
+            return True
+    if group.waiting:
+        group.mark_stuck()
+    return True
+
+
+def may_start_ahead(request: Request, room: Room, ready: ReadyQueue, held: Mapping[int, int], now: float) -> bool:
+    """Whether one more job of this shape at the pilot keeps no larger one waiting, and none of a run that has less."""
+    if room.hold is not None:
+        return False
+    for group in ready.groups():
+        if group.run != request.run:
+            keeps_off = len(group.waiting) > 0 and held[group.run] < held[request.run]
+        else:
+            keeps_off = group.is_stuck and group.priority >= request.priority and group.wider_than(request)
+        if keeps_off and room.could_hold(group, now):
+            return False
+    return True
 
 
 def _rooms_for(group: Group, gained: list[Room], ready: ReadyQueue, ledger: Ledger) -> Iterable[Room]:
-    last_pilot = ready.last_pilot.get(group.rule, "")
+    last_pilot = ready.last_pilot.get((group.run, group.rule), "")
     if not group.is_stuck:
         return ledger.candidates(group, last_pilot)
     # Nothing had room for it: only what has gained some since can.
@@ -97,7 +130,7 @@ def _is_open(room: Room, group: Group, request: Request, ready: ReadyQueue, ledg
                 larger.is_stuck
                 and larger is not group
                 and now >= larger.hold_not_before
-                and larger.priority >= group.priority
+                and (larger.priority >= group.priority or larger.run != group.run)
                 and larger.wider_than(request)
                 and room.could_hold(larger, now)
             ):
@@ -143,7 +176,7 @@ def _ready_at(group: Group, room: Room, now: float) -> float:
     missing = {name: n - room.free.get(name, 0) for name, n in group.head.amounts.items()}
     if all(n <= 0 for n in missing.values()):
         return now
-    for ends_at, amounts in sorted(room.bookings.values(), key=lambda booking: booking[0]):
+    for ends_at, amounts, _ in sorted(room.bookings.values(), key=lambda booking: booking.ends_at):
         for name in missing:
             missing[name] -= amounts.get(name, 0)
         if all(n <= 0 for n in missing.values()):
@@ -154,7 +187,7 @@ def _ready_at(group: Group, room: Room, now: float) -> float:
 def _fits_beside(request: Request, group: Group, room: Room, at: float) -> bool:
     """True if `request` and the group's first job fit `room` together with all that still runs at `at`."""
     left = dict(room.capacity)
-    running = [amounts for ends_at, amounts in room.bookings.values() if ends_at > at]
+    running = [booking.amounts for booking in room.bookings.values() if booking.ends_at > at]
     for amounts in (*running, group.head.amounts):
         for name, amount in amounts.items():
             left[name] = left.get(name, 0) - amount

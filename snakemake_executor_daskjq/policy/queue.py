@@ -29,7 +29,7 @@ RUNTIMES_LOOKED_AT = 32
 Entry: TypeAlias = "tuple[int, int, float, Request]"
 """(-mem_mb, serial, when it came, the job): largest memory first, then first come, first served."""
 
-Key: TypeAlias = tuple[int, str, tuple[tuple[str, int], ...], int | None, tuple[str, ...] | None]
+Key: TypeAlias = tuple[int, int, str, tuple[tuple[str, int], ...], int | None, tuple[str, ...] | None]
 
 
 class Group:
@@ -56,10 +56,12 @@ class Group:
         "priority",
         "rank",
         "rule",
+        "run",
         "waiting",
     )
 
     def __init__(self, request: Request) -> None:
+        self.run = request.run
         self.rule = request.rule
         self.priority = request.priority
         self.cores = request.amounts.get("cores", 0)
@@ -122,18 +124,18 @@ class Group:
 class ReadyQueue:
     """All waiting jobs.
 
-    Groups come by Snakemake's priority, then the longer way to the workflow's end (`urgency`, seconds), then
-    more cores, then first come, first served. `last_pilot` tells where a job of a rule was started last.
+    The groups of a run come by Snakemake's priority, then the longer way to the workflow's end (`urgency`, seconds),
+    then more cores, then first come, first served. `last_pilot` tells where a job of a run's rule was started last.
     """
 
     def __init__(
         self,
-        expected_s: Callable[[str, int | None], float | None] = lambda rule, runtime_s: runtime_s,
-        urgency: Callable[[str], float] = lambda rule: 0.0,
+        expected_s: Callable[[Request], float | None] = lambda request: request.runtime_s,
+        urgency: Callable[[int, str], float] = lambda run, rule: 0.0,
     ) -> None:
         self._expected_s = expected_s
         self._urgency = urgency
-        self.last_pilot: dict[str, str] = {}
+        self.last_pilot: dict[tuple[int, str], str] = {}
         self._groups: dict[Key, Group] = {}
         self._ranked: list[Group] = []
         self._ranked_at = -math.inf
@@ -185,7 +187,7 @@ class ReadyQueue:
             for group in self._groups.values():
                 group.rank = UNRANKED
                 if group.waiting:
-                    group.expected_s = self._expected_s(group.rule, group.head.runtime_s)
+                    group.expected_s = self._expected_s(group.head)
             self._ranked = sorted((group for group in self._groups.values() if group.waiting), key=self._order)
             for rank, group in enumerate(self._ranked):
                 group.rank = rank
@@ -194,7 +196,7 @@ class ReadyQueue:
 
     def _order(self, group: Group) -> tuple[int, float, int, int, int]:
         entry = group.waiting[0]
-        urgency_s = self._urgency(group.rule)
+        urgency_s = self._urgency(group.run, group.rule)
         return -group.priority, -round(urgency_s), -group.cores, entry[0], entry[1]
 
     def demands(self, pools: Iterable[Pool]) -> Iterator[tuple[Request, int, float | None]]:
@@ -207,7 +209,7 @@ class ReadyQueue:
             waiting = group.waiting
             if not waiting:
                 continue
-            expected_s = self._expected_s(group.rule, group.head.runtime_s)
+            expected_s = self._expected_s(group.head)
             cuts = [waiting.bisect_left((-limit,)) for limit in limits]
             for start, end in zip([0, *cuts], [*cuts, len(waiting)], strict=True):
                 if start < end:
@@ -222,7 +224,7 @@ def _key(request: Request) -> Key:
     others = tuple(sorted((name, n) for name, n in request.amounts.items() if name != "mem_mb"))
     runtime_s = request.runtime_s
     step = None if runtime_s is None else round(math.log(max(1, runtime_s), RUNTIME_STEP))
-    return request.priority, request.rule, others, step, request.pools
+    return request.run, request.priority, request.rule, others, step, request.pools
 
 
 def _runtime_s(request: Request) -> float:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .fit import Misfit, misfits
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from ..model.request import Amounts, Request
     from .queue import Group
 
+
+NOBODY = 0
+"""The run of what no run of the controller has."""
 
 OTHERS = ""
 """The key under which a room's bookings have what is not the run's own: no job has it."""
@@ -29,6 +33,14 @@ class Hold:
 
     group: Group
     until: float
+
+
+class Booking(NamedTuple):
+    """What a job has on a pilot, and when it is expected to end (seconds since the epoch; inf if nobody knows)."""
+
+    ends_at: float
+    amounts: Amounts
+    run: int = NOBODY
 
 
 @dataclass(slots=True)
@@ -47,7 +59,7 @@ class Room:
     slack_s: float = 0.0
     walltime_s: float | None = None
     capacity: Amounts = field(default_factory=dict)
-    bookings: dict[str, tuple[float, Amounts]] = field(default_factory=dict)  # job -> its expected end, amounts
+    bookings: dict[str, Booking] = field(default_factory=dict)  # by the job's key
     hold: Hold | None = None
 
     def __post_init__(self) -> None:
@@ -91,7 +103,7 @@ class Room:
         """
         left_s = span_s if self.ends_at is None else min(span_s, max(0.0, self.ends_at - now))
         used: dict[str, float] = {}
-        for ends_at, amounts in self.bookings.values():
+        for ends_at, amounts, _ in self.bookings.values():
             for name, amount in amounts.items():
                 needed_s = abs(ends_at - now) if ends_at < math.inf else unknown_s
                 used[name] = used.get(name, 0.0) + min(left_s, needed_s) * amount
@@ -111,12 +123,16 @@ class Room:
 
 
 class Ledger:
-    """All rooms, by pool and free cores. Only its methods change a room that it holds."""
+    """All rooms, by pool and free cores. Only its methods change a room that it holds.
+
+    `held` is how many cores each run has of them, by its number.
+    """
 
     def __init__(self) -> None:
         self._rooms: dict[str, Room] = {}
         self._by_cores: dict[str, list[dict[str, Room]]] = {}  # pool -> free cores -> pilot -> room
         self._gained: dict[str, Room] = {}
+        self.held: Counter[int] = Counter()
         self.holds = 0
 
     def __len__(self) -> int:
@@ -128,9 +144,15 @@ class Ledger:
         self._rooms[room.pilot] = room
         buckets[room.free["cores"]][room.pilot] = room
         self._gained[room.pilot] = room
+        self._count(room, 1)
+
+    def _count(self, room: Room, sign: int) -> None:
+        for booking in room.bookings.values():
+            self.held[booking.run] += sign * booking.amounts.get("cores", 0)
 
     def remove(self, room: Room) -> None:
         if self._rooms.pop(room.pilot, None) is not None:
+            self._count(room, -1)
             del self._by_cores[room.pool][room.free["cores"]][room.pilot]
             if room.hold is not None:
                 self.release(room)
@@ -145,17 +167,17 @@ class Ledger:
         for name, amount in request.amounts.items():
             if amount > free.get(name, 0):
                 raise ValueError(f"{room.pilot}: {name}={amount} asked, {free.get(name, 0)} free")
-        room.bookings[request.key] = (ends_at, request.amounts)
-        self._change(room, request.amounts, -1)
+        room.bookings[request.key] = Booking(ends_at, request.amounts, request.run)
+        self._change(room, request.amounts, -1, request.run)
 
     def can_book(self, room: Room, request: Request) -> bool:
         return not misfits(request, room.free)
 
     def give_back(self, room: Room, key: str) -> None:
         """The job is over; nothing happens where it was not booked."""
-        _, amounts = room.bookings.pop(key, (0.0, {}))
-        if amounts:
-            self._change(room, amounts, 1)
+        booking = room.bookings.pop(key, None)
+        if booking is not None:
+            self._change(room, booking.amounts, 1, booking.run)
             if room.pilot in self._rooms:
                 self._gained[room.pilot] = room
 
@@ -167,7 +189,7 @@ class Ledger:
         >>> [(ledger.occupy(room, {"cores": cores}), room.free["cores"]) for cores in (3, 3, 9, 0)]
         [(True, 1), (False, 1), (True, 0), (True, 4)]
         """
-        _, before = room.bookings.get(OTHERS, (0.0, {}))
+        before = room.bookings[OTHERS].amounts if OTHERS in room.bookings else {}
         left = {name: free + before.get(name, 0) for name, free in room.free.items()}
         held = {name: min(amount, left.get(name, 0)) for name, amount in others.items()}
         held = {name: amount for name, amount in held.items() if amount}
@@ -175,21 +197,21 @@ class Ledger:
             return False
         self.give_back(room, OTHERS)
         if held:
-            room.bookings[OTHERS] = (math.inf, held)
-            self._change(room, held, -1)
+            room.bookings[OTHERS] = Booking(math.inf, held)
+            self._change(room, held, -1, NOBODY)
         return True
 
     def pass_on(self, room: Room, key: str, to: str, ends_at: float) -> None:
         """What job `key` held is job `to`'s from now on; both ask for the same."""
-        _, amounts = room.bookings.pop(key)
-        room.bookings[to] = (ends_at, amounts)
+        room.bookings[to] = room.bookings.pop(key)._replace(ends_at=ends_at)
 
-    def _change(self, room: Room, amounts: Amounts, sign: int) -> None:
+    def _change(self, room: Room, amounts: Amounts, sign: int, run: int) -> None:
         before = room.free["cores"]
         for name, amount in amounts.items():
             room.free[name] += sign * amount
         after = room.free["cores"]
         if after != before and room.pilot in self._rooms:
+            self.held[run] += before - after
             buckets = self._by_cores[room.pool]
             del buckets[before][room.pilot]
             buckets[after][room.pilot] = room
@@ -242,9 +264,17 @@ class Ledger:
         assert self._rooms.get(room.pilot) is room, room
         assert room.bookings.keys() - {OTHERS} == keys, (room, keys)
         for name, capacity in room.capacity.items():
-            booked = sum(amounts.get(name, 0) for _, amounts in room.bookings.values())
+            booked = sum(booking.amounts.get(name, 0) for booking in room.bookings.values())
             assert room.free[name] == capacity - booked >= 0, (room, name)
         assert room.pilot in self._by_cores[room.pool][room.free["cores"]], room
+
+    def validate_held(self) -> None:
+        """Raises AssertionError unless what runs hold is what is booked."""
+        held: Counter[int] = Counter()
+        for room in self._rooms.values():
+            for booking in room.bookings.values():
+                held[booking.run] += booking.amounts.get("cores", 0)
+        assert +held == +self.held, (held, self.held)
 
     def _pools_for(self, group: Group) -> list[str]:
         head = group.head

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from ..model.pool import Pool
     from ..model.request import Request
     from .core import Job
-    from .estimates import Estimates
     from .gangs import Gangs
     from .pilots import Pilots
     from .planner import Demand, Supply
     from .queue import ReadyQueue
+    from .runs import Runs
 
 SOON_S = 60.0
 """An idle pilot is kept for jobs that become ready within this time."""
@@ -28,14 +28,12 @@ SOON_S = 60.0
 class Work:
     """A look at the core's state; it changes nothing."""
 
-    def __init__(
-        self, jobs: Mapping[str, Job], ready: ReadyQueue, gangs: Gangs, pilots: Pilots, estimates: Estimates
-    ) -> None:
+    def __init__(self, jobs: Mapping[str, Job], ready: ReadyQueue, gangs: Gangs, pilots: Pilots, runs: Runs) -> None:
         self._jobs = jobs
         self._ready = ready
         self._gangs = gangs
         self._pilots = pilots
-        self._estimates = estimates
+        self._runs = runs
 
     def fitting(self, request: Request) -> list[Pool]:
         """The pools whose pilots could hold it."""
@@ -47,22 +45,22 @@ class Work:
 
     def demands(self, now: float) -> list[Demand]:
         """What waits, for the planner."""
-        oldest: dict[str, float] = {}
+        oldest: dict[tuple[int, str], float] = {}
         for job in self.running():
-            rule = job.request.rule
-            oldest[rule] = min(oldest.get(rule, now), job.placed_at)
+            kind = job.request.run, job.request.rule
+            oldest[kind] = min(oldest.get(kind, now), job.placed_at)
         lines = [
             # Dask workers of a rule are to run at a time: none takes the place of one that has ended.
             (request, count, max(expected_s or 0.0, SPAN_S) if request.leader else expected_s)
             for request, count, expected_s in self._ready.demands(self._pilots.pools.values())
         ]
-        return self._estimates.demands(lines, oldest, now)
+        return self._runs.demands(lines, oldest, now)
 
     def supplies(self, shortest: Mapping[str, Request], now: float) -> list[Supply]:
         """What pools have; running jobs of which nothing is known go on as long as the oldest of them has."""
         unknown_s = SPAN_S if self._gangs.lack_workers else UNKNOWN_RUNTIME_S  # who waits for these may hold that room
         for job in self.running():
-            if self._estimates.expected_s(job.request.rule, job.request.runtime_s) is None:
+            if self._runs.expected_s(job.request) is None:
                 unknown_s = max(unknown_s, now - job.placed_at)
         return self._pilots.supplies(shortest, unknown_s, now)
 
@@ -75,13 +73,14 @@ class Work:
         return shortest
 
     def prospects(self, running: dict[str, int], now: float) -> Prospects:
-        ends: dict[str, float] = {}
+        ends: dict[tuple[int, str], float] = {}
         for job in self.running():
-            expected_s = self._estimates.expected_s(job.request.rule, job.request.runtime_s)
+            expected_s = self._runs.expected_s(job.request)
             end = job.placed_at + (UNKNOWN_RUNTIME_S if expected_s is None else expected_s)
-            ends[job.request.rule] = min(ends.get(job.request.rule, end), end)
+            kind = job.request.run, job.request.rule
+            ends[kind] = min(ends.get(kind, end), end)
         return Prospects(
-            is_over=not self._ready and not self._gangs and self._estimates.is_all_submitted,
-            soon=self._estimates.soon(ends, now + SOON_S),
+            is_over=not self._ready and not self._gangs and self._runs.are_all_submitted,
+            soon=self._runs.soon(ends, now + SOON_S),
             running=running,
         )

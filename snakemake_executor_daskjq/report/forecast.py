@@ -28,7 +28,8 @@ def starts(run: Run, now: float) -> dict[str, tuple[float, str]]:
         expected_s = run.expected_s(request.rule, request.runtime_s)
         return math.inf if expected_s is None else expected_s
 
-    simulation = Simulation(Core(run.pools.values(), {}), now, takes_s, queue_s=None)
+    simulation = Simulation(Core(run.pools.values()), now, takes_s, queue_s=None)
+    simulation.at(now, messages.RunBegins(1, {}))
     for rule, walls_s in run.walls_s.items():
         simulation.at(now, messages.RuleMeasured(rule, len(walls_s), sum(walls_s) / len(walls_s)))
     for pilot in run.pilots.values():

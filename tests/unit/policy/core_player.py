@@ -23,7 +23,8 @@ class Player:
     """A run whose pilots and jobs do what the test says; plans are made at once. Invariants hold after each step."""
 
     def __init__(self, *pools: Pool, history: dict[str, Usage] | None = None, program: bool = True) -> None:
-        self.core = Core(pools, history or {})
+        self.core = Core(pools)
+        self.core.handle(messages.RunBegins(1, history or {}), now=START)
         self.now = START
         self.program = program
         self.wake_at: float | None = None

@@ -35,7 +35,7 @@ def test_a_job_runs_on_a_pilot_and_is_reported_once() -> None:
     run.connect("main-1")
     run.end("j0")
     run.hear(messages.JobEnded("j0", "main-1", Outcome(End.FAILED)))  # says nothing any more
-    run.hear(messages.RunEnds())
+    run.hear(messages.ControllerEnds())
     assert run.reports == [("j0", End.SUCCEEDED, "main-1")]
     assert [event.name for _, event in run.journal] == [
         "job_submitted",
@@ -117,7 +117,7 @@ def test_a_pilot_that_is_told_to_end_gets_no_more_jobs_and_is_no_jobs_fault() ->
             assert pilot in run.ended
         else:
             run.end("j0")
-    run.hear(messages.RunEnds())
+    run.hear(messages.ControllerEnds())
     assert run.reports == [("j0", End.SUCCEEDED, f"main-{CRASH_BUDGET + 1}")]
     ends = [event.why for event in run.events(events.PilotEnded)]
     assert ends == ["told to end by the batch system"] * CRASH_BUDGET + ["run ended"]
@@ -296,7 +296,7 @@ def test_a_job_of_another_shape_does_not_give_its_room_to_one_ahead() -> None:
             run.submit(Request("wide", 99, "wide", 1, {"cores": 2}))
         room = run.core.pilots["main-1"].room
         assert room is not None
-        assert sum(amounts["cores"] for _, amounts in room.bookings.values()) <= 2
+        assert sum(amounts["cores"] for _, amounts, _ in room.bookings.values()) <= 2
         run.end(run.running[0][0], wall_s=0.1)
     room = run.core.pilots["main-1"].room
     assert room is not None
@@ -415,12 +415,12 @@ def test_after_its_end_a_run_wants_nothing_any_more() -> None:
     run = Player(POOL)
     run.submit(*jobs(2))
     run.connect("main-1")
-    run.hear(messages.RunEnds())
+    run.hear(messages.ControllerEnds())
     before = len(run.journal)
     run.end("j0")
     run.submit(Request("late", 9, "rule", 1, {"cores": 1}))
     assert (run.reports, len(run.journal)) == ([], before)
-    assert run.core.waiting == []
+    assert run.core.waiting() == []
 
 
 def test_jobs_that_are_withdrawn_never_begin_and_those_that_had_begun_go_on() -> None:

@@ -63,6 +63,10 @@ class CoreMachine(RuleBasedStateMachine):
         self.alive: set[str] = set()  # connected pilots
         self.lost_with: dict[str, set[str]] = {}  # pilot that is not known dead -> its jobs
         self.workers: dict[str, DaskWorkers | None] = {}  # by the key of who wants them
+        self.count = 0
+        self.runs = [1, 2]
+        self.run_of: dict[str, int] = {}
+        self.run.hear(messages.RunBegins(2, {}))
 
     def requested(self, number: int) -> str:
         return self.run.requested[number % len(self.run.requested)] if self.run.requested else "none-1"
@@ -87,28 +91,38 @@ class CoreMachine(RuleBasedStateMachine):
         assert all(count == 1 for count in reported.values())
         assert not set(keys) & set(reported)
 
-    @rule(asked=st.lists(requests, min_size=1, max_size=6))
-    def submit(self, asked: list[Asked]) -> None:
+    @rule(asked=st.lists(requests, min_size=1, max_size=6), of=st.integers(0, 1))
+    def submit(self, asked: list[Asked], of: int) -> None:
         new = []
         for rule_name, amounts, runtime_s, pools, priority, workers in asked:
-            key = f"{rule_name}-{len(self.submitted)}"
-            number = len(self.submitted)
-            request = Request(key, number, rule_name, 1, amounts, runtime_s, pools, priority, workers=workers)
+            self.count += 1
+            number, run = self.count, self.runs[of]
+            key = f"{rule_name}-{number}"
+            request = Request(key, number, rule_name, 1, amounts, runtime_s, pools, priority, workers=workers, run=run)
             if self.run.core._work.fitting(request):  # others are refused before
                 self.submitted.append(key)
-                self.workers[key] = workers
+                self.workers[key], self.run_of[key] = workers, run
                 new.append(request)
         self.run.submit(*new)
         self.checked()
 
-    @rule()
-    def jobs_are_withdrawn(self) -> None:
-        never_placed = set(self.run.core.waiting)
+    @rule(of=st.integers(0, 1))
+    def a_run_ends_and_another_begins(self, of: int) -> None:
+        ended, self.runs[of] = self.runs[of], max(self.runs) + 1
+        reported = {key for key, _, _ in self.run.reports}
+        self.submitted = [key for key in self.submitted if self.run_of[key] != ended or key in reported]
+        self.run.hear(messages.RunEnds(ended), messages.RunBegins(self.runs[of], {}))
+        self.checked()
+
+    @rule(of=st.integers(0, 1))
+    def jobs_are_withdrawn(self, of: int) -> None:
+        run = self.runs[of]
+        never_placed = set(self.run.core.waiting(run))
         before = len(self.run.reports)
-        self.run.hear(messages.JobsWithdrawn())
+        self.run.hear(messages.JobsWithdrawn(run))
         told = self.run.reports[before:]
         assert {key for key, end, _ in told if end is End.WITHDRAWN} == never_placed
-        assert not self.run.core.waiting
+        assert not self.run.core.waiting(run)
         self.checked()
 
     @rule(number=some)
@@ -177,7 +191,8 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(jobs=st.integers(0, 9), open_ended=st.booleans())
     def outlook(self, jobs: int, open_ended: bool) -> None:
-        self.run.hear(messages.OutlookLearned(Outlook({"a": jobs}, {"a": frozenset("b")}, open_ended)))
+        outlook = Outlook({"a": jobs}, {"a": frozenset("b")}, open_ended)
+        self.run.hear(messages.OutlookLearned(outlook, self.runs[jobs % 2]))
         self.checked()
 
     def may_end(self, key: str) -> bool:
@@ -209,6 +224,9 @@ class CoreMachine(RuleBasedStateMachine):
             self.run.wait(700.0)
         if not self.run.errors:
             assert sorted(key for key, _, _ in self.run.reports) == sorted(self.submitted)
+            over = {one.run for one in self.run.others if isinstance(one, messages.RunOver)}
+            unwanted = {self.run_of[key.partition(".worker-")[0]] for key, _ in self.run.running}
+            assert over == set(range(1, max(self.runs) + 1)) - set(self.runs) - unwanted
 
 
 TestCore = CoreMachine.TestCase

@@ -103,7 +103,7 @@ def test_nothing_is_placed_beyond_free_amounts_or_walltime(jobs: list[Request], 
 def test_every_feasible_job_starts_in_the_end_and_nothing_is_ever_overbooked(data: st.DataObject) -> None:
     """A run in simulated time: jobs come, end early or late, and pilots come and go."""
     jobs = data.draw(st.lists(requests, max_size=25, unique_by=lambda r: r.key))
-    ready = ReadyQueue(lambda rule, runtime_s: data.draw(st.sampled_from([None, 1.0, 100.0]), label="expected"))
+    ready = ReadyQueue(lambda request: data.draw(st.sampled_from([None, 1.0, 100.0]), label="expected"))
     rows = Ledger()
     serial = itertools.count()
 
@@ -140,7 +140,7 @@ def test_every_feasible_job_starts_in_the_end_and_nothing_is_ever_overbooked(dat
 @pytest.mark.parametrize("expected_s", [None, 10.0])
 def test_a_wide_job_is_not_starved_by_a_stream_of_small_ones(expected_s: float | None) -> None:
     """One-core jobs of 10 s come as fast as they end on two pilots; a job of all cores comes in between."""
-    ready = ReadyQueue(lambda rule, runtime_s: expected_s)
+    ready = ReadyQueue(lambda request: expected_s)
     rows = ledger(Room("p1", "a", {"cores": 16}), Room("p2", "a", {"cores": 16}))
     ends = [(NOW + i * 10 / 32, i, "", None) for i in range(32)]  # evenly spread: no pilot is ever empty by itself
     started: dict[str, float] = {}
@@ -162,7 +162,7 @@ def test_a_wide_job_is_not_starved_by_a_stream_of_small_ones(expected_s: float |
 
 
 def test_a_held_pilot_takes_what_ends_in_time_or_fits_beside() -> None:
-    ready = ReadyQueue(lambda rule, runtime_s: {"rule1": 100.0, "rule4": 100.0, "short": 5.0}.get(rule))
+    ready = ReadyQueue(lambda request: {"rule1": 100.0, "rule4": 100.0, "short": 5.0}.get(request.rule))
     rows = ledger(Room("p", "a", {"cores": 4}))
     ready.push(job("first"), NOW)
     assert [r.key for r, _ in place(ready, rows, NOW)] == ["first"]
@@ -177,10 +177,10 @@ def test_no_look_ahead_where_it_would_keep_a_wide_job_waiting() -> None:
     rows = ledger(room)
     ready = queue(*[job(f"s{i}") for i in range(6)])
     place(ready, rows, NOW)
-    assert may_start_ahead(job("s9"), room, ready, NOW)
+    assert may_start_ahead(job("s9"), room, ready, rows.held, NOW)
     ready.push(job("wide", 4), NOW)
     place(ready, rows, NOW)
-    assert not may_start_ahead(job("s9"), room, ready, NOW)
+    assert not may_start_ahead(job("s9"), room, ready, rows.held, NOW)
 
 
 def test_a_job_as_long_as_the_walltime_fits_a_pilot_that_has_just_connected() -> None:
@@ -189,7 +189,7 @@ def test_a_job_as_long_as_the_walltime_fits_a_pilot_that_has_just_connected() ->
 
 
 def test_a_job_without_runtime_avoids_a_pilot_that_ends_before_it_is_expected_to() -> None:
-    ready = ReadyQueue(lambda rule, runtime_s: 500.0)
+    ready = ReadyQueue(lambda request: 500.0)
     ready.push(job("x"), NOW)
     assert not placed_on(ready, Room("p", "a", {"cores": 1}, NOW + 400, walltime_s=3600))
     assert placed_on(ready, Room("q", "a", {"cores": 1}, NOW + 400, walltime_s=450))  # no pilot lives longer
@@ -225,7 +225,7 @@ def test_priority_goes_before_size_and_size_before_age() -> None:
 
 
 def test_the_longer_way_to_the_end_goes_first() -> None:
-    ready = ReadyQueue(urgency=lambda rule: {"rule1": 100.0, "rule2": 10.0}[rule])
+    ready = ReadyQueue(urgency=lambda run, rule: {"rule1": 100.0, "rule2": 10.0}[rule])
     ready.push(job("wide", 2), NOW)
     ready.push(job("long"), NOW)
     assert placed_on(ready, Room("p", "a", {"cores": 2})) == [("long", "p")]
