@@ -117,6 +117,11 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         "that counts, but for Snakemake's default (the same 100/1s), which is lifted: pilots need no such limit.",
         metavar="N/TIME",
     )
+    keep: Optional[str] = _option(
+        "Keep pilots for this time after the run's end: the next run in the same log folder uses them, without a wait "
+        "in the queue. They end by themselves when the time is over. Default: 0, all ends with the run.",
+        metavar="TIME",
+    )
     scheduler: Optional[str] = _option(
         "A Dask scheduler that runs already: tcp://HOST:PORT, tls://HOST:PORT or a scheduler file. Its workers, which "
         "need daskjq in their environment, run the jobs; no pilots are started, and others' tasks are left alone.",
@@ -172,6 +177,7 @@ class Config:
     scheduler: str | None = None
     max_jobs_per_timespan: str | None = None
     keep_successful_logs: bool = False
+    keep_s: float = 0.0
 
     @property
     def local(self) -> bool:
@@ -213,6 +219,7 @@ def configure(settings: ExecutorSettings) -> Config:
         warm_up_s=_at_least(SHORTEST_WARM_UP_S, "warm_up_timeout", settings.warm_up_timeout or "5m"),
         scheduler=settings.scheduler,
         keep_successful_logs=settings.keep_successful_logs,
+        keep_s=_keep(settings),
         max_jobs_per_timespan=_rate("max_jobs_per_timespan", settings.max_jobs_per_timespan),
     )
 
@@ -289,6 +296,16 @@ def _at_least(least_s: float, option: str, text: str) -> float:
     if time_s < least_s:
         raise SettingError(option, text, f"at least {least_s:.0f}s")
     return time_s
+
+
+def _keep(settings: ExecutorSettings) -> float:
+    from ..units import seconds
+
+    if settings.keep in (None, "0"):
+        return 0.0
+    if settings.scheduler is not None:
+        raise SettingError("keep", settings.keep, "nothing beside --daskjq-scheduler: its workers stay anyway")
+    return float(seconds("keep", settings.keep))
 
 
 def _rate(option: str, text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""Drives the controller core in a run: clock, Dask, batch system, journal and Snakemake's side are here.
+"""Drives the controller core: clock, Dask and batch system are here, journals and Snakemake's side with each run.
 
 Everything belongs to one event loop. What happens within one turn of it reaches the core as one burst.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import shutil
 import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -21,16 +20,20 @@ from ..policy import messages, planner
 from ..policy.core import Core
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from ..errors import DaskjqError
-    from ..journal.history import History
-    from ..journal.journal import Journal, RunFolder
+    from ..journal import events
     from ..model.job_spec import JobSpec
     from ..model.outcome import Outcome
     from ..model.pool import Pool
     from ..model.request import Amounts, Outlook, Request
+    from ..model.usage import Usage
     from ..policy.messages import Event, Instruction
+
+CANCEL_GRACE_S = 5.0
+"""Between TERM and KILL for running jobs when their run is cancelled."""
 
 FENCE_S = 5.0
 """After a pilot has disconnected, its jobs go on for less than this: whoever notices ends them (`launcher.lease`)."""
@@ -54,6 +57,19 @@ class Reporter(Protocol):
     def give_up(self, error: DaskjqError) -> None: ...
 
 
+class RunSide(Reporter, Protocol):
+    """One run, as its controller's driver sees it."""
+
+    def record(self, *what: events.Event | tuple[events.Event, float]) -> None:
+        """Write these in its journal."""
+
+    def learn(self, rule: str, usage: Usage) -> None:
+        """Remember what a job has used."""
+
+    def drop_workers(self, leader: str) -> None:
+        """The Dask workers of this job are to end."""
+
+
 class Pilots(Protocol):
     """What the driver needs of a `Fleet`."""
 
@@ -63,29 +79,25 @@ class Pilots(Protocol):
 
     async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome: ...
 
+    async def end_jobs(self, address: str, keys: Collection[str], grace_s: float) -> None: ...
+
 
 Fleet = TypeVar("Fleet", bound=Pilots)
 
 
 class Driver(Generic[Fleet]):
-    """One run's core with all that it acts on. The fleet tells it of pilots (`FleetListener`)."""
+    """A controller's core with all that it acts on. The fleet tells it of pilots (`FleetListener`).
 
-    def __init__(
-        self,
-        pools: Iterable[Pool],
-        open_fleet: Callable[[Driver[Fleet]], Fleet],
-        reporter: Reporter,
-        journal: Journal,
-        folder: RunFolder,
-        history: History,
-    ) -> None:
+    `pilot_logs` is the folder in which the fleet has pilots log.
+    """
+
+    def __init__(self, pools: Iterable[Pool], open_fleet: Callable[[Driver[Fleet]], Fleet], pilot_logs: Path) -> None:
         self.core = Core(pools, seed=random.getrandbits(32))
-        self.post_first = messages.RunBegins(RUN, history.rules)
         self.fleet = open_fleet(self)
-        self._reporter = reporter
-        self._journal = journal
-        self._folder = folder
-        self._history = history
+        self._pilot_logs = pilot_logs
+        self._runs: dict[int, RunSide] = {}
+        self._over: dict[int, asyncio.Future[messages.RunOver]] = {}
+        self._unwanted: dict[str, list[str]] = {}  # jobs that are to end, by their pilot
         self._specs: dict[str, JobSpec] = {}
         self._addresses: dict[str, str] = {}
         self._events: list[Event] = []
@@ -93,11 +105,25 @@ class Driver(Generic[Fleet]):
         self._timer: asyncio.TimerHandle | None = None
         self._closing = False
 
-    # -- what Snakemake does ------------------------------------------------------------------------------------
+    # -- what runs do -------------------------------------------------------------------------------------------
 
-    def learn(self, outlook: Outlook) -> None:
-        """What the workflow has before it."""
-        self.post(messages.OutlookLearned(outlook))
+    def begin(self, run: int, side: RunSide, history: Mapping[str, Usage], keep_s: float = 0.0) -> None:
+        """A run begins, whose number nobody had before. With `keep_s`, pilots are to stay so long for others."""
+        self._runs[run] = side
+        self.post(messages.RunBegins(run, history, keep_s))
+
+    async def end(self, run: int) -> messages.RunOver:
+        """End a run and its jobs; returns when nothing of it runs any more. It hears nothing more of its jobs."""
+        self._over[run] = asyncio.get_running_loop().create_future()
+        self.post(messages.RunEnds(run))
+        try:
+            return await self._over[run]
+        finally:
+            del self._over[run], self._runs[run]
+
+    def learn(self, run: int, outlook: Outlook) -> None:
+        """What a run's workflow has before it."""
+        self.post(messages.OutlookLearned(outlook, run))
 
     def submit(self, jobs: Iterable[tuple[Request, JobSpec]]) -> None:
         """Take over a batch of jobs."""
@@ -109,23 +135,21 @@ class Driver(Generic[Fleet]):
         """Note a job that ends before it gets here."""
         self.post(messages.JobUnstarted(request, why))
 
-    def withdraw(self) -> None:
-        """Take back the jobs that were never placed."""
-        self.post(messages.JobsWithdrawn())
+    def withdraw(self, run: int) -> None:
+        """Take back a run's jobs that were never placed."""
+        self.post(messages.JobsWithdrawn(run))
 
     async def close(self) -> None:
         """Place, plan and report nothing any more. The fleet still has to be stopped."""
+        if self._closing:
+            return
         self._closing = True
         if self._timer is not None:
             self._timer.cancel()
         # What has come in this turn of the loop still counts: a job that has ended is reported as that.
-        last = self.core.handle(*self._take_events(), messages.RunEnds(), now=time.time())
+        last = self.core.handle(*self._take_events(), messages.ControllerEnds(), now=time.time())
         kinds = messages.Record | messages.ReportEnd | messages.Learn | messages.Tell
         self._carry_out_all([instruction for instruction in last if isinstance(instruction, kinds)])
-        try:
-            self._history.save()
-        except OSError as error:
-            self._reporter.warn(f"What this run has learned of its rules could not be kept: {error}")
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -169,10 +193,19 @@ class Driver(Generic[Fleet]):
 
     def _carry_out_all(self, instructions: Sequence[Instruction]) -> None:
         """What is recorded is recorded at once, before the rest happens."""
-        self._journal.write(*(one.event for one in instructions if isinstance(one, messages.Record)))
+        self._record([one for one in instructions if isinstance(one, messages.Record)])
         for instruction in instructions:
             if not isinstance(instruction, messages.Record):
                 self._carry_out(instruction)
+
+    def _record(self, records: Sequence[messages.Record]) -> None:
+        for run, side in self._runs.items():
+            own = [one for one in records if one.run in (run, messages.ALL)]
+            side.record(*(one.event if one.at is None else (one.event, one.at) for one in own))
+
+    def _sides(self, run: int) -> list[RunSide]:
+        """That of a run, or of all."""
+        return [side for number, side in self._runs.items() if run in (number, messages.ALL)]
 
     def _carry_out(self, instruction: Instruction) -> None:
         match instruction:
@@ -180,9 +213,17 @@ class Driver(Generic[Fleet]):
                 self._spawn(self._run(request, pilot, self._spec_of(request)))
             case messages.ReportEnd(request, outcome, pilot):
                 del self._specs[request.key]
-                self._reporter.job_ended(request, outcome, pilot)
-            case messages.Learn(rule, usage):
-                self._history.learn(rule, usage)
+                self._runs[request.run].job_ended(request, outcome, pilot)
+            case messages.EndJob(key, pilot):
+                if not self._unwanted:
+                    asyncio.get_running_loop().call_soon(self._end_unwanted)
+                self._unwanted.setdefault(pilot, []).append(key)
+            case messages.RunOver(run):
+                self._specs = {key: spec for key, spec in self._specs.items() if key in self.core}
+                if not (over := self._over[run]).done():  # nobody may wait for it any more
+                    over.set_result(instruction)
+            case messages.Learn(rule, usage, run):
+                self._runs[run].learn(rule, usage)
             case messages.WakeAt(at):
                 if self._timer is not None:
                     self._timer.cancel()
@@ -200,15 +241,21 @@ class Driver(Generic[Fleet]):
                 self._spawn(self._ask(system, batch_ids))
             case messages.ReadPilotLog(pilot, batch_id):
                 self.pilot_start_failed(pilot, self._said_last(batch_id))
-            case messages.Tell(text, warning):
-                (self._reporter.warn if warning else self._reporter.tell)(text)
-            case messages.GiveUp(error):
-                self._reporter.give_up(error)
-            case messages.DropWorkers(leader):
-                shutil.rmtree(self._folder.dask_workers(leader), ignore_errors=True)
+            case messages.Tell(text, warning, run):
+                for side in self._sides(run):
+                    (side.warn if warning else side.tell)(text)
+            case messages.GiveUp(error, run):
+                self._runs[run].give_up(error)
+            case messages.DropWorkers(leader, run):
+                self._runs[run].drop_workers(leader)
 
     def _spec_of(self, request: Request) -> JobSpec:
         return worker_spec(self._specs[request.leader], request.key) if request.leader else self._specs[request.key]
+
+    def _end_unwanted(self) -> None:
+        unwanted, self._unwanted = self._unwanted, {}
+        for pilot, keys in unwanted.items():
+            self._spawn(self.fleet.end_jobs(self._addresses[pilot], keys, CANCEL_GRACE_S))
 
     async def _run(self, request: Request, pilot: str, spec: JobSpec) -> None:
         outcome = await self.fleet.run(self._addresses[pilot], spec, request.amounts)
@@ -238,7 +285,7 @@ class Driver(Generic[Fleet]):
         self.post(messages.PilotGone(lost.pilot, ended))
 
     def _said_last(self, batch_id: str) -> str:
-        logs = sorted(self._folder.pilot_logs.glob(f"*{batch_id}*"), key=lambda path: path.suffix != ".err")
+        logs = sorted(self._pilot_logs.glob(f"*{batch_id}*"), key=lambda path: path.suffix != ".err")
         words = next((words for log in logs if (words := last_words(log))), "its log says nothing")
         return f"batch job {batch_id} ended before it connected: {words}"
 
@@ -251,4 +298,5 @@ class Driver(Generic[Fleet]):
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None and not self._closing:
             # A defect of ours, or of Dask: better told and ended than a job that waits for ever.
-            self._reporter.give_up(defect(error))
+            for side in self._sides(messages.ALL):
+                side.give_up(defect(error))

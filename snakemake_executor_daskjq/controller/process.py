@@ -1,8 +1,8 @@
-"""The main of a controller, which serves one run over a socket pair that it was started with.
+"""The main of a controller, which serves the run that it was started for, and others where it is to be kept.
 
 It is in a session of its own, so Ctrl-C at the terminal is Snakemake's affair. What must hold: when Snakemake has
-ended, also by `kill -9`, all is ended as at an interrupt, and then this process; whatever it does, it goes on answering
-pings. Its stderr is an unnamed file until the run has a folder, and `controller.log` there after that.
+ended, also by `kill -9`, its run is ended as at an interrupt, and then this process, unless it is to be kept; whatever
+it does, it goes on answering pings. Its stderr is an unnamed file until the run has a folder, and `controller.log` there after that.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +25,8 @@ from ..errors import DaskjqError, defect
 from ..frames import Decoder, Frame, encode
 from ..journal.journal import RunFolder
 from . import protocol
+from .door import Door, runs
+from .surroundings import Surroundings, differences
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from ..model.outcome import Outcome
     from ..model.pool import Pool
     from ..model.request import Request
-    from .run import Run
+    from .service import Service
 
 Answer = TypeVar("Answer")
 
@@ -47,8 +50,14 @@ MOST_ENDS = 500
 GATHER_S = 0.01
 """After ends have been told, further ones are gathered for so long: each message wakes Snakemake's process."""
 
+MOST_SHOWN = 5
+"""So many differences are told at most."""
+
 FLUSH_S = 5.0
 """So long the last words wait for a Snakemake that does not listen."""
+
+
+NOTHING = protocol.Stopped(frozenset(), ())
 
 
 class Speaker:
@@ -91,52 +100,52 @@ class Speaker:
             await asyncio.wait_for(self._writer.wait_closed(), FLUSH_S)
 
 
-class Controller:
-    """Serves one run: messages in, messages out."""
+class Connection:
+    """One Snakemake: its messages come in order, and what has to be told goes back."""
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._config: Config
-        self._cores_limit: int | None = None
-        self._pools: tuple[Pool, ...] = ()
-        self._run: Run | None = None
-        self._spare: Spare | None = None
+    def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.speaker = Speaker(writer)
+        self.number = 0  # of its run; 0 before it has one
+        self.keep_s = 0.0
+        self.has_begun = False
+        self._server = server
+        self._reader = reader
+        self._writer = writer
         self._messages: asyncio.Queue[Frame] = asyncio.Queue()
-        self._is_stopping = False
+        self._ends_all = asyncio.Event()
 
-    async def serve(self) -> None:
-        """Return when the run is over and all of it has ended."""
-        reader, writer = await asyncio.open_unix_connection(sock=self._sock)
-        self._speaker = Speaker(writer)
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(self._unseen)
-        loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
-        _when_parent_ends(writer.transport.abort)
-        listening = asyncio.create_task(self._listen(reader))
+    async def serve(self, pid: int) -> None:
+        """Return when its run is over. `pid` is Snakemake's."""
+        _when_process_ends(pid, self._writer.transport.abort)
+        listening = asyncio.create_task(self._listen())
         try:
-            stopped = await self._stop(cancel=await self._serve_until_stop())
+            cancel = await self._serve_until_stop()
+            stopped = await self._server.run_ends(self, cancel=cancel)
+        finally:
             listening.cancel()
-        except BaseException:
-            if not self._is_stopping:
-                await self._stop(cancel=True)  # a crash: jobs may run
-            raise
-        self._speaker.send(protocol.stopped_frame(stopped))
-        await self._speaker.close()
+        self.speaker.send(protocol.stopped_frame(stopped))
+        await self.speaker.close()
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
+    async def until_all_are_to_end(self) -> None:
+        """Return when Snakemake, which has ended its run, wants pilots to end, too."""
+        await self._ends_all.wait()
+
+    async def _listen(self) -> None:
         """Answer pings at once, whatever else takes its time, up to the end of the stream: Snakemake is gone."""
         decoder = Decoder()
         try:
-            while data := await reader.read(READ_BYTES):
+            while data := await self._reader.read(READ_BYTES):
                 for frame in decoder.feed(data):
                     match frame["op"]:
                         case "ping":
-                            self._speaker.send({"op": "pong"})
+                            self.speaker.send({"op": "pong"})
                             continue
                         case "open":
-                            self._config, self._cores_limit = protocol.read_open(frame)
+                            self._server.configure(*protocol.read_open(frame))
                         case "begin":
-                            await self._start_spare(protocol.read_begin(frame))
+                            await self._server.start_spare(protocol.read_begin(frame))
+                        case "end_all":
+                            self._ends_all.set()
                     self._messages.put_nowait(frame)
         except ConnectionError:
             pass
@@ -145,57 +154,172 @@ class Controller:
         finally:
             self._messages.put_nowait(protocol.stop_frame(cancel=True))
 
-    async def _start_spare(self, begin: protocol.Begin) -> None:
-        """Where this machine is all there is, its pilot imports Dask while this process does."""
-        if self._config.local and len(self._config.pools) == 1:
-            folder = RunFolder(begin.base, begin.name, Path(begin.cwd))
-            with contextlib.suppress(OSError):  # the pilot itself will tell
-                first = f"{self._config.pools[0].name}-1"
-                self._spare = await Spare.start(first, folder, begin.cwd, begin.environment)
-
     async def _serve_until_stop(self) -> bool:
         """Returns whether running jobs have to be ended."""
         while (message := await self._messages.get())["op"] != "stop":
             await self._handle(message)
         return bool(message["cancel"])
 
-    async def _stop(self, *, cancel: bool) -> protocol.Stopped:
-        self._is_stopping = True
+    async def _handle(self, message: Frame) -> None:
+        service, number = self._server.service, self.number
+        match message["op"]:
+            case "jobs" if service:
+                service.submit(protocol.read_jobs(message, number))
+            case "reported" if service:
+                service.reported(number, protocol.read_reported(message))
+            case "withdraw" if service:
+                service.withdraw(number)
+            case "unstarted" if service:
+                service.unstarted(*protocol.read_unstarted(message, number))
+            case "open":
+                await self._server.open(self)
+            case "attach":
+                self._server.attach(self, message)
+            case "learn" if service:
+                service.learn(number, protocol.read_learn(message))
+            case "begin" if number:  # else it has failed already
+                await self._server.begin(self, protocol.read_begin(message))
+
+
+class Server:
+    """A controller: what it has, and for how long.
+
+    It serves the Snakemake that has started it. Where that wants pilots to be kept, others find it by a socket in the
+    first run's folder, and it ends when nobody has come for so long.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._config: Config
+        self._cores_limit: int | None = None
+        self._surroundings: Surroundings
+        self._pools: tuple[Pool, ...] = ()
+        self._spare: Spare | None = None
+        self._connections: set[Connection] = set()
+        self._last = 0  # number of a run
+        self._door: Door | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = asyncio.Event()
+        self._is_stopping = False
+        self.service: Service | None = None
+
+    async def serve(self) -> None:
+        """Return when all runs are over and all of them has ended."""
+        reader, writer = await asyncio.open_unix_connection(sock=self._sock)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._unseen)
+        loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
         try:
-            if self._run is None:
-                return protocol.Stopped(frozenset(), ())
-            return await self._run.stop(cancel=cancel)
+            await self._serve(Connection(self, reader, writer), os.getppid())
+            await self._over.wait()
         finally:
+            await self._stop(cancel=True)  # nothing is left, or this is a crash, and jobs may run
+
+    async def _serve(self, connection: Connection, pid: int) -> None:
+        self._connections.add(connection)
+        self._stay()
+        try:
+            await connection.serve(pid)
+        finally:
+            self._connections.discard(connection)
+            self._leave()
+
+    # -- how long it is there ---------------------------------------------------------------------------------------
+
+    def _stay(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _leave(self) -> None:
+        """End when nobody has come for a while, or at once if nothing is to be kept."""
+        if self._connections or self._over.is_set():
+            return
+        if self._door is None or self._is_stopping:
+            self._over.set()
+        else:
+            self._timer = asyncio.get_running_loop().call_later(self._keep_s, self._over.set)
+
+    async def run_ends(self, connection: Connection, *, cancel: bool) -> protocol.Stopped:
+        """End a run, and all where nothing is to be kept."""
+        others = [one for one in self._connections if one is not connection and one.number]
+        self._keep_s = connection.keep_s
+        if self._door is None or self._is_stopping or not (others or connection.keep_s):
+            return (await self._stop(cancel=cancel)).get(connection.number, NOTHING)
+        if not connection.has_begun or self.service is None:
+            return protocol.Stopped(frozenset(), (), is_kept=True)
+        ending = asyncio.create_task(self.service.end(connection.number, cancel=cancel))
+        insisting = asyncio.create_task(connection.until_all_are_to_end())
+        await asyncio.wait([ending, insisting], return_when=asyncio.FIRST_COMPLETED)
+        insisting.cancel()
+        try:
+            if ending.done():
+                return replace(ending.result(), is_kept=True)
+        except TimeoutError:
+            pass
+        if others:
+            return replace(await ending, is_kept=True)  # what others have goes on
+        ending.cancel()
+        return (await self._stop(cancel=True)).get(connection.number, NOTHING)
+
+    async def _stop(self, *, cancel: bool) -> dict[int, protocol.Stopped]:
+        if self._is_stopping:
+            return {}
+        self._is_stopping = True
+        self._over.set()
+        try:
+            return {} if self.service is None else await self.service.stop(cancel=cancel)
+        finally:
+            if self._door is not None:
+                await self._door.close()
             if self._spare is not None:
                 await self._spare.discard()
 
-    async def _handle(self, message: Frame) -> None:
-        match message["op"]:
-            case "jobs" if self._run:
-                self._run.submit(protocol.read_jobs(message))
-            case "reported" if self._run:
-                self._run.reported(protocol.read_reported(message))
-            case "withdraw" if self._run:
-                self._run.withdraw()
-            case "unstarted" if self._run:
-                self._run.unstarted(*protocol.read_unstarted(message))
-            case "open":
-                await self._open()
-            case "learn" if self._run:
-                self._run.learn(protocol.read_learn(message))
-            case "begin" if self._pools:  # else it has failed already
-                await self._begin(protocol.read_begin(message))
+    # -- what runs ask for ------------------------------------------------------------------------------------------
 
-    async def _open(self) -> None:
+    def configure(self, config: Config, cores_limit: int | None) -> None:
+        """What it is to be, as the Snakemake that has started it says."""
+        self._config, self._cores_limit = config, cores_limit
+
+    async def start_spare(self, begin: protocol.Begin) -> None:
+        """Where this machine is all there is, its pilot imports Dask while this process does."""
+        if self.service is None and self._config.local and len(self._config.pools) == 1:
+            folder = RunFolder(begin.base, begin.name, Path(begin.cwd))
+            with contextlib.suppress(OSError):  # the pilot itself will tell
+                first = f"{self._config.pools[0].name}-1"
+                self._spare = await Spare.start(first, folder, begin.cwd, begin.environment)
+
+    async def open(self, connection: Connection) -> None:
         """Complete the pools; then import what a run needs, while Snakemake prepares its first jobs."""
         try:
             self._pools = await self._beside(_completed, self._config, self._cores_limit)
         except (DaskjqError, OSError) as error:
-            self._speaker.send(protocol.text_frame("failed", str(error)))
+            connection.speaker.send(protocol.text_frame("failed", str(error)))
             return
-        self._speaker.send(protocol.pools_frame(self._pools))
-        await self._beside(importlib.import_module, f"{__package__}.run")
-        self._speaker.send({"op": "ready"})
+        self._admit(connection, self._config)
+        await self._beside(importlib.import_module, f"{__package__}.service")
+        connection.speaker.send({"op": "ready"})
+
+    def attach(self, connection: Connection, message: Frame) -> None:
+        """Admit a run to pilots that another has left, if it asks for the same."""
+        config, cores_limit = protocol.read_open(message)
+        asked = Surroundings(**message["surroundings"])
+        found = differences(
+            (self._config, self._cores_limit, self._surroundings),
+            (config, cores_limit, asked),
+        )
+        if self._is_stopping:
+            found = ["it is just ending"]
+        if found:
+            connection.speaker.send(protocol.text_frame("differs", ", ".join(found[:MOST_SHOWN])))
+            return
+        self._admit(connection, config)
+        connection.speaker.send({"op": "ready"})
+
+    def _admit(self, connection: Connection, config: Config) -> None:
+        self._last += 1
+        connection.number, connection.keep_s = self._last, config.keep_s
+        connection.speaker.send(protocol.pools_frame(self._pools, self._last))
 
     async def _beside(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Call what imports Dask; in another thread where that may be, for the run may begin meanwhile."""
@@ -203,33 +327,61 @@ class Controller:
             return await asyncio.to_thread(function, *arguments)
         return function(*arguments)  # dask-jobqueue sets signal handlers when it is imported
 
-    async def _begin(self, begin: protocol.Begin) -> None:
-        from .run import Run
-
+    async def begin(self, connection: Connection, begin: protocol.Begin) -> None:
+        """A run begins; the first one has the scheduler started."""
         folder = RunFolder(begin.base, begin.name, Path(begin.cwd))
+        try:
+            if self.service is not None:
+                self.service.begin(connection.number, begin, connection.speaker, connection.keep_s)
+            else:
+                self.service = self._new_service(folder, begin)
+                self.service.begin(connection.number, begin, connection.speaker, connection.keep_s)
+                await self.service.start()
+                if connection.keep_s:
+                    await self._open_door(folder, connection)
+        except DaskjqError as error:
+            connection.speaker.send(protocol.text_frame("failed", str(error)))
+        except OSError as error:
+            connection.speaker.send(protocol.text_frame("failed", folder.unwritable(error)))
+        else:
+            connection.has_begun = True
+            connection.speaker.send(protocol.text_frame("begun", self.service.dashboard_link))
+
+    def _new_service(self, folder: RunFolder, begin: protocol.Begin) -> Service:
+        """Pilots start in the surroundings of the first run. Raises OSError."""
+        from .service import Service
+
+        self._surroundings = Surroundings.of_this_process(begin.environment)
         os.environ.clear()
         os.environ.update(begin.environment)
+        os.chdir(begin.cwd)
+        _log_to(folder)
+        return Service(self._config, self._pools, folder, self._spare)
+
+    async def _open_door(self, folder: RunFolder, connection: Connection) -> None:
+        async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int) -> None:
+            await self._serve(Connection(self, reader, writer), pid)
+
         try:
-            os.chdir(begin.cwd)
-            _log_to(folder)
-            self._run = Run(self._config, self._pools, begin, self._speaker, self._spare)
-            dashboard = await self._run.start()
-        except DaskjqError as error:
-            self._speaker.send(protocol.text_frame("failed", str(error)))
+            self._door = await Door.open(folder.path.absolute(), welcome)
         except OSError as error:
-            self._speaker.send(protocol.text_frame("failed", folder.unwritable(error)))
-        else:
-            self._speaker.send(protocol.text_frame("begun", dashboard))
+            connection.speaker.warn(f"Pilots can't be kept (--daskjq-keep): no socket in {folder.shown}: {error}")
+
+    # -- what goes wrong --------------------------------------------------------------------------------------------
 
     def _told_to_end(self) -> None:
-        self._speaker.give_up(DaskjqError("the controller was told to end (SIGTERM)"))
+        for connection in self._connections:
+            connection.speaker.give_up(DaskjqError("the controller was told to end (SIGTERM)"))
+        if not self._connections:
+            self._over.set()
 
     def _unseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception that nobody caught: what our own callbacks raise would leave Snakemake waiting."""
         error = context.get("exception")
         if error is not None and not self._is_stopping and _is_ours(error):
             traceback.print_exception(error)
-            self._speaker.give_up(defect(error))
+            for connection in self._connections:
+                connection.speaker.give_up(defect(error))
         else:  # Dask leaves some behind when connections break
             loop.default_exception_handler(context)
 
@@ -245,15 +397,15 @@ def _completed(config: Config, cores_limit: int | None) -> tuple[Pool, ...]:
     return complete(config.pools, cores_limit)
 
 
-def _when_parent_ends(call: Any) -> None:
+def _when_process_ends(pid: int, call: Callable[[], object]) -> None:
     """A fork of Snakemake may hold its end of the socket open when Snakemake itself is gone."""
-    loop, parent = asyncio.get_running_loop(), os.getppid()
+    loop = asyncio.get_running_loop()
     try:
-        watched = os.pidfd_open(parent)
-    except (AttributeError, OSError):  # a Python that was built without it, or an old kernel
+        watched = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # a Python that was built without it, an old kernel, or it has ended
 
         def look() -> None:
-            if os.getppid() == parent:
+            if runs(pid):
                 loop.call_later(LOOK_S, look)
             else:
                 call()
@@ -263,6 +415,7 @@ def _when_parent_ends(call: Any) -> None:
 
     def ended() -> None:
         loop.remove_reader(watched)
+        os.close(watched)
         call()
 
     loop.add_reader(watched, ended)
@@ -302,7 +455,7 @@ def main() -> None:
     _leave_to_snakemake(signal.SIGINT, signal.SIGHUP)
     status = 0
     try:
-        asyncio.run(Controller(sock).serve())
+        asyncio.run(Server(sock).serve())
     except BaseException as error:
         status = 1
         traceback.print_exception(error)

@@ -3,6 +3,7 @@
 | from Snakemake | |
 |---|---|
 | `open` | the configuration: answered by `pools` or `failed` |
+| `attach` | the same to a controller that an earlier run has left: answered by `pools` or `differs` |
 | `begin` | the run's folder and surroundings: answered by `begun` or `failed` |
 | `learn` | what the workflow has before it; once, before the first jobs |
 | `jobs` | a batch of them: each ends in one `ends` |
@@ -11,10 +12,12 @@
 | `reported` | jobs of whose ends Snakemake has heard |
 | `ping` | answered by `pong` |
 | `stop` | the run is over: answered by `stopped`, the last message. So is the end of the stream |
+| `end_all` | after `stop`: pilots are not to be kept |
 
 | from the controller | |
 |---|---|
-| `pools` | the completed pools |
+| `pools` | the completed pools, and the number of the run |
+| `differs` | what keeps a run from using this controller |
 | `ready` | all is imported: from now on pings are answered at once |
 | `begun` | the Dask scheduler runs |
 | `failed` | the run could not begin: why |
@@ -84,20 +87,22 @@ class Stopped:
     ----------
     waiting : the keys of jobs that were never placed on a pilot.
     lines : what the run used, for the user.
+    is_kept : the controller goes on.
     """
 
     waiting: frozenset[str]
     lines: tuple[str, ...]
+    is_kept: bool = False
 
 
 # -- from Snakemake ----------------------------------------------------------------------------------------------------
 
 
-def open_frame(config: Config, cores_limit: int | None) -> Frame:
-    """`cores_limit` is Snakemake's `--cores`."""
+def open_frame(config: Config, cores_limit: int | None, op: str = "open") -> Frame:
+    """`cores_limit` is Snakemake's `--cores`. With `op` "attach", what is the process' own follows (`Surroundings`)."""
     record = {field.name: getattr(config, field.name) for field in fields(config)}
     record |= {"pools": [_pool_record(pool) for pool in config.pools], "log_folder": str(config.log_folder)}
-    return {"op": "open", "config": record, "cores_limit": cores_limit}
+    return {"op": op, "config": record, "cores_limit": cores_limit}
 
 
 def read_open(frame: Frame) -> tuple[Config, int | None]:
@@ -151,10 +156,10 @@ def job_frames(jobs: Iterable[tuple[Request, JobSpec]]) -> Iterator[Frame]:
         yield {"op": "jobs", "jobs": batch}
 
 
-def read_jobs(frame: Frame) -> list[tuple[Request, JobSpec]]:
+def read_jobs(frame: Frame, run: int) -> list[tuple[Request, JobSpec]]:
     jobs = []
     for *record, text, worker in frame["jobs"]:
-        request = _request(record)
+        request = _request(record, run)
         jobs.append((request, JobSpec(request.key, text, worker)))
     return jobs
 
@@ -163,8 +168,8 @@ def unstarted_frame(request: Request, why: str) -> Frame:
     return {"op": "unstarted", "request": _request_record(request), "why": why}
 
 
-def read_unstarted(frame: Frame) -> tuple[Request, str]:
-    return _request(frame["request"]), frame["why"]
+def read_unstarted(frame: Frame, run: int) -> tuple[Request, str]:
+    return _request(frame["request"], run), frame["why"]
 
 
 def reported_frame(reports: Sequence[tuple[str, bool]]) -> Frame:
@@ -184,16 +189,16 @@ def stop_frame(*, cancel: bool) -> Frame:
 # -- from the controller -----------------------------------------------------------------------------------------------
 
 
-def pools_frame(pools: Iterable[Pool]) -> Frame:
-    return {"op": "pools", "pools": [_pool_record(pool) for pool in pools]}
+def pools_frame(pools: Iterable[Pool], run: int) -> Frame:
+    return {"op": "pools", "pools": [_pool_record(pool) for pool in pools], "run": run}
 
 
-def read_pools(frame: Frame) -> tuple[Pool, ...]:
-    return tuple(map(_pool, frame["pools"]))
+def read_pools(frame: Frame) -> tuple[tuple[Pool, ...], int]:
+    return tuple(map(_pool, frame["pools"])), frame["run"]
 
 
 def text_frame(op: str, text: str) -> Frame:
-    """Of `failed`, `tell`, `warn`, `give_up` or `crashed`."""
+    """Of `failed`, `differs`, `tell`, `warn`, `give_up` or `crashed`."""
     return {"op": op, "text": text}
 
 
@@ -206,11 +211,16 @@ def read_ends(frame: Frame) -> list[Ended]:
 
 
 def stopped_frame(stopped: Stopped) -> Frame:
-    return {"op": "stopped", "waiting": sorted(stopped.waiting), "lines": stopped.lines}
+    return {
+        "op": "stopped",
+        "waiting": sorted(stopped.waiting),
+        "lines": stopped.lines,
+        "is_kept": stopped.is_kept,
+    }
 
 
 def read_stopped(frame: Frame) -> Stopped:
-    return Stopped(frozenset(frame["waiting"]), tuple(frame["lines"]))
+    return Stopped(frozenset(frame["waiting"]), tuple(frame["lines"]), frame["is_kept"])
 
 
 # -- what messages hold ------------------------------------------------------------------------------------------------
@@ -242,8 +252,8 @@ def _request_record(request: Request) -> list[Any]:
     ]
 
 
-def _request(record: Sequence[Any]) -> Request:
+def _request(record: Sequence[Any], run: int) -> Request:
     key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond, workers = record
     pools = None if pools is None else tuple(pools)
     wanted = None if workers is None else DaskWorkers(workers[0], workers[1], workers[2], pools)
-    return Request(key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond, wanted)
+    return Request(key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond, wanted, run=run)

@@ -21,7 +21,7 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from ..errors import ClusterStartError
 from ..launcher import lease
 from ..model.outcome import PILOT_GONE, End, Outcome
-from ..pilot.jobs import run_job, stop_jobs
+from ..pilot.jobs import end_jobs, run_job, stop_jobs
 from . import dask_internals
 from .pilots import LEAVE_S, BatchPilot, PilotListener, PilotSetup, leave, specification
 from .security import RunSecurity
@@ -255,6 +255,11 @@ class Fleet:
         finally:
             if (future := self._futures.pop(key, None)) is not None:
                 future.release()
+
+    async def end_jobs(self, address: str, keys: Collection[str], grace_s: float) -> None:
+        """End jobs on one worker (TERM, KILL after `grace_s`); their ends come as those of any jobs."""
+        with contextlib.suppress(Exception):  # a pilot that is gone has lost its jobs
+            await self._client.run(end_jobs, sorted(keys), grace_s, workers=[address], on_error="ignore")
 
     def _submit(self) -> None:
         """Submit the tasks of all jobs that are to be started now."""

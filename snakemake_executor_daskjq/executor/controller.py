@@ -1,4 +1,4 @@
-"""Snakemake's end of the controller: starts the process, hands it jobs, hears of their ends, and buries it.
+"""Snakemake's end of the controller: hands it jobs, hears of their ends, and buries it (`peers`) when it has died.
 
 What must hold: no call waits longer for the controller than its watchdog does; when it has died or hangs, it is killed,
 what it has left is ended by a process of its own (`controller.sweep`), and the run hears of that as of an error.
@@ -9,11 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from concurrent import futures
@@ -23,7 +19,7 @@ from ..controller import protocol
 from ..errors import ControllerError, defect
 from ..frames import Decoder, Frame, FrameError, encode
 from ..journal import journal
-from ..text import printable
+from .peers import SWEEP_S, Kept, Own, kept
 from .watchdog import PING_S, Verdict, Watchdog
 
 if TYPE_CHECKING:
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
     from ..model.job_spec import JobSpec
     from ..model.pool import Pool
     from ..model.request import Outlook, Request
+    from .peers import Peer
 
 START_S = 300.0
 """Importing Dask from a cold network file system may take minutes; the controller answers no pings meanwhile."""
@@ -45,17 +42,9 @@ STOP_PATIENCE_S = 8.0
 STOP_S = 90.0
 """A controller that has not ended everything by then is killed: running jobs have ended long before."""
 
-SWEEP_S = 100.0
-"""So long it may take to end what a dead controller has left."""
-
 EXIT_S = 10.0
-CLOSED_S = 2.0
-"""Between the end of the stream and that of the process, where that was killed or crashed."""
 
-PACKAGE = "snakemake_executor_daskjq.controller"
 READ_BYTES = 2**18
-WORDS = 500
-"""So much is shown of a dead controller's log."""
 
 
 class Hears(Protocol):
@@ -70,18 +59,20 @@ class Hears(Protocol):
 
 
 class Controller:
-    """A controller process. `submit`, `unstarted`, `reported`, `flush` and `stop` may be used from any thread."""
+    """A controller. `submit`, `unstarted`, `reported`, `flush` and `stop` may be used from any thread."""
 
-    def __init__(self, config: Config, cores_limit: int | None, hears: Hears) -> None:
-        """Start the process, and have it complete the pools. Raises OSError."""
+    def __init__(self, config: Config, cores_limit: int | None, hears: Hears, folder: RunFolder) -> None:
+        """Take one that was kept, or start one, and have it complete the pools. Raises OSError.
+
+        `folder` is the run's, which need not be there yet.
+        """
         self._hears = hears
         self._lease_s = config.lease_s
-        self._scheduler = (config.scheduler,) if config.scheduler else ()
         self._folder: RunFolder | None = None
-        self._pools: futures.Future[tuple[Pool, ...]] = futures.Future()
+        self._admitted: futures.Future[tuple[tuple[Pool, ...], int]] = futures.Future()
         self._begun: futures.Future[str] = futures.Future()
         self._stopped: Stopped | None = None
-        self._over = threading.Event()  # the process has ended, and what it had
+        self._over = threading.Event()  # the run has nothing any more, nor the process if it is not kept
         self._crash = self._loss = ""
         self._loss_is_untold = False
         self._deadline = float("inf")
@@ -92,26 +83,29 @@ class Controller:
         self._reports: list[tuple[str, bool]] = []
         self._watchdog = Watchdog(START_S, time.monotonic())
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - until there is a folder
-        self._socket, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", PACKAGE, str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+        self._peer: Peer = kept(config, cores_limit, folder, self._tell) or Own(config, cores_limit)
+        self._socket = self._peer.socket
         self._socket.setblocking(False)
-        self._send(protocol.open_frame(config, cores_limit))
         threading.Thread(target=self._listen, name="daskjq-controller", daemon=True).start()
+
+    def _tell(self, text: str) -> None:
+        self._hears.hear("tell", text)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether an earlier run has left it."""
+        return isinstance(self._peer, Kept)
 
     # -- what the executor says ------------------------------------------------------------------------------------
 
     def pools(self) -> tuple[Pool, ...]:
         """The completed pools, once they are known. Raises ControllerError."""
-        return self._pools.result()
+        return self._admitted.result()[0]
+
+    @property
+    def number(self) -> int:
+        """That of the run, of all that the controller has had; to be asked after `pools`."""
+        return self._admitted.result()[1]
 
     def begin(self, begin: Begin, folder: RunFolder) -> None:
         """Have the run begin; its folder is there."""
@@ -150,13 +144,17 @@ class Controller:
     def discard(self) -> None:
         """End a controller whose run has not begun: it has nothing yet."""
         self._stopped = protocol.Stopped(frozenset(), ())  # so nobody misses its last word
-        self._process.kill()
+        self._peer.discard()
+        with self._lock:
+            if not self._is_closed:
+                with contextlib.suppress(OSError):
+                    self._socket.shutdown(socket.SHUT_RDWR)
         self._over.wait(EXIT_S)
 
     def stop(self, *, cancel: bool) -> Stopped:
-        """End pilots and scheduler; with `cancel`, running jobs too. Returns when all are gone.
+        """End the run, and pilots and scheduler unless they are kept; with `cancel`, running jobs too.
 
-        That takes less than about `STOP_S + SWEEP_S`, whatever hangs.
+        Returns when all are gone. That takes less than about `STOP_S + SWEEP_S`, whatever hangs.
         """
         self._deadline = time.monotonic() + STOP_S
         self._watchdog.hurry(min(self._lease_s, STOP_PATIENCE_S))
@@ -170,6 +168,10 @@ class Controller:
         if self._stopped is None:
             return protocol.Stopped(self._waiting(), (self._loss,) if self._loss_is_untold else ())
         return self._stopped
+
+    def insist(self) -> None:
+        """While it stops: let pilots end, too, that were to be kept."""
+        self._send({"op": "end_all"})
 
     def _nudge(self) -> None:
         """Have the listening thread look at the clock and at what there is to send."""
@@ -210,7 +212,7 @@ class Controller:
             if self._stopped is None:
                 self._bury(why)
             else:
-                self._end_process()
+                self._peer.leave(is_kept=self._stopped.is_kept)
         except BaseException as error:  # the run must hear of it
             self._hears.give_up(str(defect(error)))
             raise
@@ -220,12 +222,13 @@ class Controller:
                 self._is_closed = True
                 self._socket.close()
                 os.close(self._wake)
-                self._log.close()
             self._over.set()
 
     def _serve(self) -> str:
         """Up to the end of the stream; returns why the controller has to be given up, or ""."""
         decoder = Decoder()
+        for frame in self._peer.heard:
+            self._hear(frame)
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         while True:
@@ -244,22 +247,24 @@ class Controller:
                         return ""
                     for frame in decoder.feed(data):
                         self._hear(frame)
+                    if self._stopped is not None and self._stopped.is_kept:
+                        return ""
                 except BlockingIOError:
                     pass
                 except OSError:  # reset: it has ended with something of ours unread
                     return ""
                 except FrameError as error:
-                    return f"sent what is no message ({error}), and was killed"
+                    return f"sent what is no message ({error})"
             now = time.monotonic()
             if now > self._deadline:
-                return f"did not end in {STOP_S:.0f} s, and was killed"
+                return f"did not end in {STOP_S:.0f} s"
             if self._is_torn:
                 continue  # it can't be asked any more
             match self._watchdog.tick(now):
                 case Verdict.PING:
                     self._send({"op": "ping"})
                 case Verdict.HUNG:
-                    return f"gave no answer for {self._watchdog.patience_s:.0f} s, and was killed"
+                    return f"gave no answer for {self._watchdog.patience_s:.0f} s"
 
     def _hear(self, frame: Frame) -> None:
         match frame["op"]:
@@ -272,7 +277,7 @@ class Controller:
             case "give_up":
                 self._hears.give_up(frame["text"])
             case "pools":
-                self._pools.set_result(protocol.read_pools(frame))
+                self._admitted.set_result(protocol.read_pools(frame))
             case "ready":
                 self._watchdog.answered()  # it could not, while it imported
                 self._watchdog.patience_s = min(self._watchdog.patience_s, self._lease_s)
@@ -287,78 +292,22 @@ class Controller:
 
     def _fail(self, text: str) -> None:
         """Tell whoever waits for the start that it has failed."""
-        for waiting in (self._pools, self._begun):
+        for waiting in (self._admitted, self._begun):
             if not waiting.done():
                 waiting.set_exception(ControllerError(text))
 
-    # -- the end of the process ------------------------------------------------------------------------------------
-
-    def _end_process(self) -> None:
-        """It has said its last word."""
-        try:
-            self._process.wait(EXIT_S)
-        except subprocess.TimeoutExpired:
-            self._killed()
-
-    def _killed(self) -> int:
-        """Its status after it was killed, if it ran still; one that the kernel keeps is left to it."""
-        self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return self._process.wait(EXIT_S)
-        return -signal.SIGKILL
+    # -- its end ---------------------------------------------------------------------------------------------------
 
     def _bury(self, why: str) -> None:
-        """The controller has ended without a last word, or has to be killed: end what it had, and tell."""
-        if not why:  # the stream has ended, so the process does
-            try:
-                self._process.wait(CLOSED_S)
-            except subprocess.TimeoutExpired:
-                why = "closed the connection, and was killed"
-        status = self._killed()
-        if not why:
-            why = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
-        if self._crash:
-            why = f"crashed ({self._crash})"
-        words = f"The controller of the run {why}."
+        """The controller has ended without a last word, or has to be given up: end what it had, and tell."""
+        words = self._peer.bury(f"crashed ({self._crash})" if self._crash else why, self._folder)
         if self._folder is not None:
-            words += f" {self._swept(self._folder)}"
             with contextlib.suppress(OSError):
                 journal.end_abandoned(self._folder.journal_path)
-        self._loss = words + self._last_words()
+        self._loss = words
         self._loss_is_untold = self._deadline < float("inf")  # a run that ends listens to no error
         self._fail(self._loss)
         self._hears.give_up(self._loss)
-
-    def _swept(self, folder: RunFolder) -> str:
-        """End what is left, in a process that can be given up; returns what to tell of that."""
-        try:
-            with folder.controller_log.open("ab") as log:
-                done = subprocess.run(
-                    [sys.executable, "-P", "-m", f"{PACKAGE}.sweep", str(folder.path), *self._scheduler],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    start_new_session=True,
-                    timeout=SWEEP_S,
-                )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return f"Pilots may be left ({error})."
-        if done.returncode != 0:
-            return f"Pilots may be left: {done.stdout.decode('utf-8', 'replace').strip() or 'see its log'}."
-        return "Its jobs and pilots have been ended."
-
-    def _last_words(self) -> str:
-        """What the controller said last on its stderr, and where that is."""
-        try:
-            text = os.pread(self._log.fileno(), 2**20, 0).decode("utf-8", "replace")
-            where = ""
-            if self._folder is not None and self._folder.controller_log.exists():
-                text = self._folder.controller_log.read_text(errors="replace") or text
-                where = f" Its log: {self._folder.controller_log}"
-        except OSError:
-            return ""
-        lines = printable(text).strip().splitlines()
-        return (f" Its last words: {lines[-1][:WORDS]}." if lines else "") + where
 
     def _waiting(self) -> frozenset[str]:
         """The keys of jobs that were never placed on a pilot, as far as the journal tells."""

@@ -87,6 +87,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._has_begun = False
         self._is_told = False
         self._warned: set[str] = set()
+        self._suffix = ""
         self._has_submitted = False
         if any(not job.is_local for job in self.workflow.dag.needrun_jobs()):
             self._open_controller()  # what it imports takes a second: Snakemake has something to do meanwhile
@@ -173,7 +174,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
         from .controller import Controller
 
         try:
-            self._controller = Controller(self._config, self.workflow.resource_settings.cores, self._reporting)
+            self._controller = Controller(
+                self._config, self.workflow.resource_settings.cores, self._reporting, self._folder
+            )
         except OSError as error:
             raise WorkflowError(f"daskjq can't start its controller: {error}") from None
         return self._controller
@@ -187,7 +190,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 self._has_begun = True
                 self._signals.catch()
                 self._begin(controller)
-            return controller, controller.pools()
+            pools = controller.pools()
+            self._suffix = f"@{controller.number}" if controller.number > 1 else ""  # a controller's keys are unique
+            return controller, pools
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
@@ -223,6 +228,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             controller.withdraw()
 
     def _tell_of_start(self, pools: Sequence[Pool], dashboard: str) -> None:
+        if self._controller is not None and self._controller.is_shared:
+            self._reporting.tell("an earlier run has left its pilots; they are used.")
         systems = ", ".join(dict.fromkeys(pool.system for pool in pools))
         shapes = "; ".join(map(_described, pools))
         link = f"; dashboard {dashboard}" if dashboard else ""
@@ -233,15 +240,17 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _stop(self, *, cancel: bool) -> None:
         if self._controller is None:
             return
-        self._signals.hold()  # first: Snakemake cancels after a signal, and must find what it has to end
         controller, self._controller = self._controller, None
+        # First: Snakemake cancels after a signal, and must find what it has to end.
+        self._signals.hold(controller.insist if self._config.keep_s else None)
         if not self._has_begun:
             controller.discard()
             self._signals.restore()
             return
         submitted = self._reporting.submitted
         if cancel:
-            self._reporting.tell(f"ending {len(submitted)} jobs and all pilots.")
+            pilots = "; pilots are kept, and end at a second Ctrl-C" if self._config.keep_s else " and all pilots"
+            self._reporting.tell(f"ending {len(submitted)} jobs{pilots}.")
         stopped = controller.stop(cancel=cancel)
         self._reporting.close()
         for key, job in self._reporting.left():
@@ -252,6 +261,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._signals.restore()
         for line in stopped.lines:
             self._reporting.tell(line)
+        if stopped.is_kept:
+            self._reporting.tell(f"pilots are kept for {self.executor_settings.keep}; 'daskjq stop' ends them.")
 
     def _check_options(self) -> None:
         """Options of Snakemake that are about batch jobs of rules. Raises WorkflowError for what can't work."""
@@ -277,7 +288,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """
         own: dict[str, Any] = {
             "rule": job.name,
-            "key": f"{job.name}-{job.jobid}-{job.attempt}",
+            "key": f"{job.name}-{job.jobid}-{job.attempt}{self._suffix}",
             "job_id": job.jobid if isinstance(job.jobid, int) else 0,
             "attempt": job.attempt,
             "priority": getattr(job, "priority", 0),

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 ENDING = b"daskjq: still ending jobs and pilots; leaving now would leave them behind. One moment.\n"
 
 
+INSISTED = b"daskjq: ending jobs, and now all pilots, too. One moment.\n"
+
+
 class RunSignals:
     """The signal handlers of a run; they are Python's, so only the main thread can set them.
 
@@ -39,9 +42,18 @@ class RunSignals:
                 if callable(handler):
                     signal.signal(signum, handler)
 
-    def hold(self) -> None:
-        """While jobs and pilots are ended, which takes seconds and must not be cut short."""
-        self._set(_still_ending, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    def hold(self, insist: Callable[[], None] | None = None) -> None:
+        """While jobs and pilots are ended, which takes seconds and must not be cut short.
+
+        A signal then calls `insist`, where there is something to insist on.
+        """
+
+        def still_ending(signum: int, frame: object) -> None:
+            os.write(2, ENDING if insist is None else INSISTED)  # a logger could be in the middle of a line
+            if insist is not None:
+                insist()
+
+        self._set(still_ending, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def restore(self) -> None:
         if _in_main_thread():
@@ -64,7 +76,3 @@ def _in_main_thread() -> bool:
 
 def _interrupt(signum: int, frame: object) -> None:
     raise SystemExit(128 + signum)  # Snakemake's scheduler catches it, and cancels
-
-
-def _still_ending(signum: int, frame: object) -> None:
-    os.write(2, ENDING)  # a logger could be in the middle of a line

@@ -40,6 +40,7 @@ class RunFolder:
 
     def __init__(self, base: Path, name: str | None = None, cwd: Path | None = None) -> None:
         self.base = base
+        self._cwd = cwd
         self.name = name or f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         self.shown = base / "runs" / self.name
         self.path = (cwd or Path()) / self.shown
@@ -56,6 +57,10 @@ class RunFolder:
         self.path.mkdir(parents=True, mode=0o700)
         self.pilot_logs.mkdir(mode=0o700)
         self.tls.mkdir(mode=0o700)
+
+    def sibling(self, name: str) -> RunFolder:
+        """That of another run in the same place."""
+        return RunFolder(self.base, name, self._cwd)
 
     def unwritable(self, error: OSError) -> str:
         """What to tell where it can't be written."""
@@ -88,11 +93,13 @@ class Journal:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel takes it back, however the run ends
         self._is_torn = False
 
-    def write(self, *events: Event) -> None:
+    def write(self, *events: Event | tuple[Event, float]) -> None:
+        """Write events of now, or with the time at which they were (seconds since the epoch)."""
         if not events:
             return
         now = time.time()
-        lines = [_encode(event.record(now)) + "\n" for event in events]
+        timed = [event if isinstance(event, tuple) else (event, now) for event in events]
+        lines = [_encode(event.record(at)) + "\n" for event, at in timed]
         data = (b"\n" if self._is_torn else b"") + "".join(lines).encode()  # what was cut off spoils no other line
         try:
             if os.write(self._fd, data) < len(data):

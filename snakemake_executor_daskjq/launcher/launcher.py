@@ -2,7 +2,8 @@
 
 It is exec'd by the pilot, single-threaded, and speaks frames on the socket FD:
 
-    pilot -> launcher   start {id, argv, cwd, env, log, cpus, tmpdir, bounds}   stop {grace_s}   lease {until}
+    pilot -> launcher   start {id, argv, cwd, env, log, cpus, tmpdir, bounds}   end {ids, grace_s}
+                    stop {grace_s}   lease {until}
     launcher -> pilot   ready {pid}
                     ended {id, status, started_at, ended_at, cpu_s, peak_mem_mb, exceeded, figures, oom_kills, ending}
                           and {benchmark} where the job was measured
@@ -71,7 +72,8 @@ class Child:
     peak_mb: float = 0.0  # of its samples
     exceeded: str = ""
     figures: str = ""
-    kill_at: float | None = None  # monotonic; set when it was told to end for what it exceeded
+    kill_at: float | None = None  # monotonic; set when it was told to end
+    is_unwanted: bool = False  # it was told to end, and not for what it did
     records: BinaryIO | None = None  # where a benchmark writes
     products: Sequence[str] | None = None  # of a direct start
     latency_wait_s: float = 0.0
@@ -166,6 +168,8 @@ class Launcher:
         for frame in frames:
             if frame["op"] == "start":
                 self._start(frame)
+            elif frame["op"] == "end":
+                self._end(frozenset(frame["ids"]), float(frame["grace_s"]))
             elif frame["op"] == "stop":
                 self._end_all(float(frame["grace_s"]))
             elif frame["op"] == "lease":
@@ -268,7 +272,9 @@ class Launcher:
                     "oom_kills": self._oom_count - child.oom_kills,
                     **_benchmark(child),
                 }
-                if lingers:
+                if child.is_unwanted:
+                    self._send_ended(ended, ending=True)
+                elif lingers:
                     wait_s = child.latency_wait_s if status == 0 else 0.0
                     self._lingering[child.job] = Lingering.since(time.monotonic(), ended, child.products or (), wait_s)
                 else:
@@ -284,8 +290,8 @@ class Launcher:
                 self._send_ended(lingering.frame)
                 self._signal_strays(signal.SIGKILL, of_running_jobs=False)
 
-    def _send_ended(self, frame: Frame) -> None:
-        self.send(**frame, ending=self._deadline is not None)
+    def _send_ended(self, frame: Frame, *, ending: bool = False) -> None:
+        self.send(**frame, ending=ending or self._deadline is not None)
 
     def _sample(self) -> None:
         """Look at the children that are old enough; end those that go over their bounds."""
@@ -311,6 +317,19 @@ class Launcher:
         ended = time.monotonic()
         kills = [child.kill_at for child in self._children.values() if child.kill_at and child.kill_at > now]
         self._sample_at = min([ended + next_interval_s(ended - now), *kills]) if self._children else None
+
+    def _end(self, jobs: frozenset[str], grace_s: float) -> None:
+        """End these jobs, whoever else goes on."""
+        now, strays = time.monotonic(), self._strays()
+        for child in self._children.values():
+            if child.job in jobs:
+                child.is_unwanted, child.kill_at = True, now + grace_s
+                others = [*processes.descendants_of(child.pid, *strays.get(child.job, ())), *strays.get(child.job, ())]
+                self._signal_tree(child, others, signal.SIGTERM)
+                self._sample_at = min(self._sample_at or child.kill_at, child.kill_at)
+        for job in jobs & self._lingering.keys():
+            self._send_ended(self._lingering.pop(job).frame, ending=True)
+            self._signal_strays(signal.SIGKILL, of_running_jobs=False)
 
     def _signal_tree(self, child: Child, others: list[int], signum: signal.Signals) -> None:
         processes.kill_group(child.pid, signum)
@@ -347,6 +366,7 @@ class Launcher:
 _NUMBER = (int, float)
 _FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
     "start": {"id": str, "argv": list, "cwd": str, "log": str, "env": dict, "cpus": list, "tmpdir": str},
+    "end": {"ids": list, "grace_s": _NUMBER},
     "stop": {"grace_s": _NUMBER},
     "lease": {"until": _NUMBER},
 }

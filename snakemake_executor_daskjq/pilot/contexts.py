@@ -22,6 +22,8 @@ from ..model.request import WarmStart
 from .launcher_client import LauncherHandle, RefusedError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..frames import Frame
     from ..model.outcome import Outcome
     from ..model.request import Launch
@@ -103,10 +105,14 @@ class Launchers:
         self._retired: set[LauncherHandle] = set()
         self._starting: set[asyncio.Task[LauncherHandle]] = set()
         self._lease_until = float("inf")
+        self._unwanted: set[str] = set()
         self.stopped = False
 
     async def run(self, launch: Launch) -> Outcome:
-        """Run a job as warm as it asks for and can be. Raises OSError where no launcher can be started (any more)."""
+        """Run a job as warm as it asks for and can be.
+
+        Raises OSError where no launcher can be started (any more), or the job is not wanted any more.
+        """
         levels, reasons = _levels(launch)
         for level in levels:
             context = self._contexts.setdefault(context_key(launch, level), Context())
@@ -122,6 +128,9 @@ class Launchers:
         """Raises RefusedError where the job can't be run at this level."""
         while True:
             launcher = await self._launcher(context, launch, level)
+            if launch.key in self._unwanted:
+                self._job_ended(context)
+                raise OSError("it was told to end before it began")
             try:
                 return await launcher.run(launch, level)
             except RefusedError as refusal:
@@ -135,6 +144,12 @@ class Launchers:
                     self._retire(context)
             finally:
                 self._job_ended(context)
+
+    def end(self, jobs: Collection[str], grace_s: float) -> None:
+        """End these jobs, and start those of them that come later no more; their keys never come again."""
+        self._unwanted.update(jobs)
+        for launcher in self._all():
+            launcher.end(jobs, grace_s)
 
     async def stop(self, grace_s: float) -> None:
         """End all jobs and all launchers, also those that are just being started; no job is started after that."""

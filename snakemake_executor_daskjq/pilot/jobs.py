@@ -77,6 +77,11 @@ async def stop_jobs(grace_s: float, dask_worker: Any) -> None:
     await dask_worker.jobs.launchers.stop(grace_s)
 
 
+def end_jobs(jobs: list[str], grace_s: float, dask_worker: Any) -> None:
+    """End these jobs of a pilot (TERM, KILL after `grace_s`). Dask puts `dask_worker` in."""
+    dask_worker.jobs.launchers.end(frozenset(jobs), grace_s)
+
+
 async def run_granted(launch: Launch, launchers: Launchers, grants: Grants) -> Outcome:
     """Run a job on `launchers` with what `grants` set aside for it. Raises nothing for what a job or its start does."""
     try:

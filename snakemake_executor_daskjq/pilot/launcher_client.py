@@ -26,6 +26,8 @@ from ..model.request import TMPDIR, WARM_UP_S, Limits, WarmStart
 from . import log_tail
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..model.request import Command, Launch
 
 
@@ -180,8 +182,14 @@ class LauncherHandle:
             self._pids.pop(launch.key, None)
         if frame["op"] == "stale":
             raise RefusedError(frame["why"], Scope(frame["scope"]))
-        ending = "the launcher has ended, for its pilot was out of touch" if frame["ending"] else ""
+        ending = "it was told to end, or its pilot was out of touch" if frame["ending"] else ""
         return _outcome(frame, launch, warm_start, ending=PILOT_ENDS if self._pilot_ends.is_set() else ending)
+
+    def end(self, jobs: Collection[str], grace_s: float) -> None:
+        """End those of these jobs that it has (TERM, after `grace_s` KILL)."""
+        if own := sorted(self._waiting.keys() & jobs):
+            with contextlib.suppress(ConnectionError):
+                self._writer.write(encode({"op": "end", "ids": own, "grace_s": grace_s}))
 
     async def stop(self, grace_s: float, *, pilot_ends: bool = True) -> None:
         """End all jobs (TERM, after `grace_s` KILL) and the launcher; returns when they are gone.

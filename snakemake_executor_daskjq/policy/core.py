@@ -93,6 +93,10 @@ class Core:
         self._is_over = False
         self._woken_at = math.inf
 
+    def __contains__(self, key: str) -> bool:
+        """Whether a job has not been reported yet."""
+        return key in self._jobs
+
     def waiting(self, run: int = 1) -> list[str]:
         """The keys of a run's jobs that were never placed."""
         return [key for key, job in self._of(run) if job.tries == 0 and not job.request.leader]
@@ -157,6 +161,7 @@ class Core:
                 self._woken_at = math.inf
             case messages.RunBegins():
                 self.runs.begin(event.run, event.history, now)
+                self.pilots.keep_s = event.keep_s
                 self.pilots.introduce(event.run)
             case messages.RunEnds():
                 self._end_run(event.run, now)
@@ -191,6 +196,7 @@ class Core:
     def _end_run(self, run: int, now: float) -> None:
         """Forget the run's jobs that wait, and end those that run. It is over once none of them is left."""
         self.runs[run].is_ending = True
+        self.runs[run].never_placed = frozenset(self.waiting(run))
         self.runs[run].estimates.nothing_to_come()
         own = self._of(run)
         self._ready.remove({key for key, job in own if not job.pilot})
@@ -210,7 +216,7 @@ class Core:
             for pilot in self.pilots.all():
                 if pilot.is_running:
                     self.runs[run].pilot_left(pilot, now)
-            self._out.add(messages.RunOver(run, self.runs[run].summary))
+            self._out.add(messages.RunOver(run, self.runs[run].summary, self.runs[run].never_placed))
             self.runs.end(run)
 
     def _note_submitted(self, request: Request) -> None:
@@ -356,7 +362,7 @@ class Core:
                 warning=True,
                 run=worker.run,
             )
-            self._out.add(messages.DropWorkers(worker.leader))
+            self._out.add(messages.DropWorkers(worker.leader, worker.run))
             self._queue_next_leader(now)
 
     def _disband(self, leader: str, now: float) -> None:

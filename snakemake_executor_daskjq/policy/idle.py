@@ -43,12 +43,15 @@ class Prospects:
     running: dict[str, int]
 
 
-def idle_pilots(idle: Iterable[IdlePilot], prospects: Prospects, now: float) -> list[tuple[str, str]]:
+def idle_pilots(
+    idle: Iterable[IdlePilot], prospects: Prospects, now: float, keep_s: float = 0.0
+) -> list[tuple[str, str]]:
     """The pilots that end, and why.
 
     One that no waiting job has the time for ends at once, so that its batch job is released, and all end soon when
     nothing is to come. Else a pilot ends after its pool's `idle_timeout_s`, unless it is one of `min_pilots`, or a
-    job for it becomes ready soon: the cheapest are kept for those.
+    job for it becomes ready soon: the cheapest are kept for those. With `keep_s`, those that have the time stay so
+    long in any case: for runs to come.
 
     >>> from snakemake_executor_daskjq.model.pool import Pool
     >>> pool = Pool("main", "slurm", cores=4, mem_mb=8000, idle_timeout_s=60)
@@ -57,6 +60,8 @@ def idle_pilots(idle: Iterable[IdlePilot], prospects: Prospects, now: float) -> 
     [('b', 'idle')]
     >>> idle_pilots(idle, Prospects(True, 0, {"main": 3}), now=100.0)
     [('a', 'no more work'), ('b', 'no more work'), ('c', 'no more work')]
+    >>> idle_pilots(idle, Prospects(True, 0, {"main": 3}), now=100.0, keep_s=95.0)
+    [('a', 'no more work')]
     """
     left = dict(prospects.running)
     kept = prospects.soon
@@ -65,6 +70,8 @@ def idle_pilots(idle: Iterable[IdlePilot], prospects: Prospects, now: float) -> 
         name = pilot.pool.name
         if pilot.is_spent:
             why = "near its walltime"
+        elif now - pilot.since < keep_s:
+            continue
         elif prospects.is_over and now - pilot.since >= min(NO_MORE_WORK_S, pilot.pool.idle_timeout_s):
             why = "no more work"
         elif now - pilot.since < pilot.pool.idle_timeout_s or left.get(name, 0) <= pilot.pool.min_pilots:

@@ -1,4 +1,4 @@
-"""Jobs of one run that are sent to a pilot before there is room for them: where they take less than a message takes to come.
+"""Jobs of one run that are sent to a pilot before there is room: where they take less than a message takes to come.
 
 Nothing is promised twice: Dask's worker holds such a job back by its resources until one that runs has ended, and as
 all are alike, whichever ends makes room for exactly one.

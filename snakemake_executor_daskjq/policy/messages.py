@@ -30,10 +30,14 @@ ALL = 0
 
 @dataclass(frozen=True, slots=True)
 class RunBegins:
-    """A run that may submit jobs from now on; `history` is what its rules have used in earlier runs."""
+    """A run that may submit jobs from now on.
+
+    `history` is what its rules have used in earlier runs, and `keep_s` how long pilots without a job stay for others.
+    """
 
     run: int
     history: Mapping[str, Usage]
+    keep_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,10 +296,11 @@ class ReportEnd:
 
 @dataclass(frozen=True, slots=True)
 class RunOver:
-    """Nothing of a run that was to end is left."""
+    """Nothing of a run that was to end is left; `waiting` are the keys of its jobs that were never placed."""
 
     run: int
     summary: Summary
+    waiting: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +343,7 @@ class DropWorkers:
     """The Dask workers of a job can't run: let those that do end, and the job learn of it."""
 
     leader: str
+    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ class Run:
     """One run.
 
     `has_given_up` says that its jobs that wait can't be placed any more, `is_ending` that it is over with the last of
-    those that run.
+    those that run; `never_placed` are its jobs that were waiting then.
     """
 
     began_at: float
@@ -30,6 +30,7 @@ class Run:
     summary: Summary
     has_given_up: bool = False
     is_ending: bool = False
+    never_placed: frozenset[str] = frozenset()
 
     def pilot_left(self, pilot: Pilot, now: float) -> None:
         """Count what a pilot cost while this run was there."""
@@ -47,6 +48,10 @@ class Runs:
 
     def __contains__(self, number: int) -> bool:
         return number in self._runs
+
+    def get(self, number: int) -> Run | None:
+        """None where it has ended."""
+        return self._runs.get(number)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._runs)

@@ -1,0 +1,107 @@
+"""The pilots of a controller, and the runs that use them."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..dask_cluster.external import Guest
+from ..dask_cluster.fleet import Fleet
+from ..errors import ClusterStartError
+from ..journal.journal import RunFolder
+from .driver import CANCEL_GRACE_S, Driver
+from .protocol import Stopped
+from .run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ..config.settings import Config
+    from ..dask_cluster.spare import Spare
+    from ..model.pool import Pool
+    from ..model.request import Outlook, Request
+    from .driver import Reporter
+    from .protocol import Begin
+
+START_S = 120.0
+"""A scheduler that does not run after this time never will."""
+
+END_S = 60.0
+"""So long the jobs of a run may take to end where pilots go on; after it the pilots end, too."""
+
+
+class Service:
+    """Starts the scheduler with the first run, in whose folder the pilots log, and ends all pilots at its own end."""
+
+    def __init__(self, config: Config, pools: Sequence[Pool], folder: RunFolder, spare: Spare | None) -> None:
+        self._config = config
+        self._pools = pools
+        self._folder = folder
+        self._spare = spare
+        self._driver: Driver[Any] = Driver(pools, self._open_fleet, folder.pilot_logs)
+        self._runs: dict[int, Run] = {}
+
+    async def start(self) -> None:
+        """Start the Dask scheduler. Raises ClusterStartError or OSError."""
+        try:
+            async with asyncio.timeout(START_S):
+                await self._driver.fleet.start()
+        except TimeoutError as error:
+            raise ClusterStartError(f"The Dask scheduler could not be started in {START_S:.0f} s.") from error
+
+    @property
+    def dashboard_link(self) -> str:
+        """The dashboard's address, or ""."""
+        return self._driver.fleet.dashboard_link or ""
+
+    def begin(self, number: int, begin: Begin, reporter: Reporter, keep_s: float) -> None:
+        """A run begins, whose number no other has had. Raises OSError where its journal can't be written."""
+        run = self._runs[number] = Run(RunFolder(begin.base, begin.name, Path(begin.cwd)), self._pools, reporter)
+        self._driver.begin(number, run, run.history.rules, keep_s)
+
+    def learn(self, number: int, outlook: Outlook) -> None:
+        """What a run's workflow has before it; once, before the first jobs."""
+        self._driver.learn(number, outlook)
+
+    def submit(self, jobs: Iterable[tuple[Request, Any]]) -> None:
+        """Take over a batch of jobs, each with its `JobSpec`."""
+        self._driver.submit(jobs)
+
+    def unstarted(self, request: Request, why: str) -> None:
+        """Note a job that fails before it could be submitted."""
+        self._driver.unstarted(request, why)
+
+    def withdraw(self, number: int) -> None:
+        """Take back a run's jobs that have not begun; each is told as that."""
+        self._driver.withdraw(number)
+
+    def reported(self, number: int, reports: Iterable[tuple[str, bool]]) -> None:
+        """Note that Snakemake has heard of ends of jobs."""
+        self._runs[number].reported(reports)
+
+    async def end(self, number: int, *, cancel: bool) -> Stopped:
+        """End a run and its jobs; pilots and other runs go on. Raises TimeoutError where jobs do not end."""
+        over = await asyncio.wait_for(self._driver.end(number), END_S)
+        lines = self._runs.pop(number).close(over.summary, cancelled=cancel)
+        return Stopped(over.waiting, lines)
+
+    async def stop(self, *, cancel: bool) -> dict[int, Stopped]:
+        """End pilots and scheduler; with `cancel`, running jobs first. Returns, when all are gone, what runs there were."""
+        stopped: dict[int, Stopped] = {}
+        try:
+            await self._driver.close()
+            await self._driver.fleet.stop(CANCEL_GRACE_S if cancel else None)
+        finally:
+            core = self._driver.core
+            for number, run in self._runs.items():
+                known = core.runs.get(number)
+                lines = run.close(None if known is None else known.summary, cancelled=cancel)
+                stopped[number] = Stopped(frozenset(core.waiting(number)), lines)
+            self._runs.clear()
+        return stopped
+
+    def _open_fleet(self, listener: Any) -> Any:
+        if self._config.scheduler is not None:
+            return Guest(self._config.scheduler, self._config.lease_s, self._folder, listener)
+        return Fleet(self._config, self._folder, listener, self._spare)

@@ -1,0 +1,85 @@
+"""What pilots are started with, and whether a later run could have them."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import asdict, dataclass, fields
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..config.settings import Config
+
+PACKAGES = ("snakemake", "snakemake-executor-plugin-daskjq", "dask", "distributed")
+
+OF_A_RUN = frozenset(
+    ("keep_s", "keep_successful_logs", "limits", "log_folder", "max_jobs_per_timespan", "warm_start", "warm_up_s")
+)
+"""The settings in which runs of one controller may differ; its log folder is how it was found."""
+
+OPTIONS = {"lease_s": "lease"}
+"""Settings whose option has another name."""
+
+OF_A_TERMINAL = re.compile(
+    r"_|SHLVL|OLDPWD|PWD|TERM.*|COLUMNS|LINES|WINDOWID|TMUX.*|STY|WINDOW|SSH_.*|XDG_.*|DBUS_.*|DISPLAY|WAYLAND_.*"
+    r"|GPG_.*|HIST.*|PS1|PROMPT.*|LS_COLORS|LESS.*|MAIL|VSCODE_.*|COLORTERM|SNAKEMAKE_.*|_CE_.*"
+)
+"""Variables in which shells differ without a meaning for jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The interpreter, the versions of what matters, and the variables of the process that pilots are started for."""
+
+    python: str
+    versions: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    @classmethod
+    def of_this_process(cls, environment: Mapping[str, str]) -> Surroundings:
+        return cls(sys.executable, {name: metadata.version(name) for name in PACKAGES}, dict(environment))
+
+    def record(self) -> dict[str, Any]:
+        """For a frame.
+
+        >>> own = Surroundings.of_this_process({"PATH": "/bin"})
+        >>> Surroundings(**own.record()) == own
+        True
+        """
+        return asdict(self)
+
+
+def differences(
+    kept: tuple[Config, int | None, Surroundings], asked: tuple[Config, int | None, Surroundings]
+) -> list[str]:
+    """What keeps a run from having the pilots of another: settings by their options, variables, versions.
+
+    Each is a configuration, Snakemake's `--cores`, and the surroundings.
+    """
+    (config, cores, own), (other_config, other_cores, others) = kept, asked
+    found: list[str] = []
+    for field in fields(config):
+        if field.name not in OF_A_RUN and getattr(config, field.name) != getattr(other_config, field.name):
+            option = OPTIONS.get(field.name, field.name).replace("_", "-")
+            found.append("what describes its pilots" if option == "pools" else f"--daskjq-{option}")
+    if config.local and cores != other_cores:
+        found.append("--cores")
+    if own.python != others.python:
+        found.append(f"Python ({own.python})")
+    found += [name for name in PACKAGES if own.versions.get(name) != others.versions.get(name)]
+    names = own.environment.keys() | others.environment.keys()
+    found += sorted(
+        f"the variable {name}"
+        for name in names
+        if not OF_A_TERMINAL.fullmatch(name) and own.environment.get(name) != others.environment.get(name)
+    )
+    return found
+
+
+def environment_now() -> dict[str, str]:
+    """The variables of this process."""
+    return dict(os.environ)

@@ -1,0 +1,212 @@
+"""The controller's process, as Snakemake sees it: one of its own, or one that an earlier run has kept."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from ..controller import protocol
+from ..controller.door import NAME, knock, peer_of, runs
+from ..controller.surroundings import Surroundings
+from ..frames import Decoder, Frame, FrameError, encode
+from ..text import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..config.settings import Config
+    from ..journal.journal import RunFolder
+
+PACKAGE = "snakemake_executor_daskjq.controller"
+
+SWEEP_S = 100.0
+"""So long it may take to end what a dead controller has left."""
+
+EXIT_S = 10.0
+CLOSED_S = 2.0
+"""Between the end of the stream and that of the process, where that was killed or crashed."""
+
+ANSWER_S = 10.0
+"""So long a kept controller may take to say whether it takes a run."""
+
+READ_BYTES = 2**18
+WORDS = 500
+"""So much is shown of a dead controller's log."""
+
+
+class Peer(Protocol):
+    """A controller's process at the other end of `socket`; `heard` is what it has said before anyone listened."""
+
+    socket: socket.socket
+    heard: list[Frame]
+
+    def bury(self, why: str, folder: RunFolder | None) -> str:
+        """It has ended without a last word, or does not answer (`why`): end what it had. Returns what to tell."""
+
+    def leave(self, *, is_kept: bool) -> None:
+        """It has said its last word to this run; where it is not kept, it ends."""
+
+    def discard(self) -> None:
+        """This run has not begun: it leaves nothing."""
+
+
+class Own:
+    """A process that this run has started."""
+
+    def __init__(self, config: Config, cores_limit: int | None) -> None:
+        """Raises OSError."""
+        self.heard: list[Frame] = []
+        self._scheduler = (config.scheduler,) if config.scheduler else ()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - until there is a folder
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", PACKAGE, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        self.socket.sendall(encode(protocol.open_frame(config, cores_limit)))
+
+    def leave(self, *, is_kept: bool) -> None:
+        """Where it is not kept, wait for its end."""
+        if not is_kept:
+            try:
+                self._process.wait(EXIT_S)
+            except subprocess.TimeoutExpired:
+                self._killed()
+        self._log.close()
+
+    def discard(self) -> None:
+        """Kill it."""
+        self._process.kill()
+
+    def bury(self, why: str, folder: RunFolder | None) -> str:
+        """Kill it if it runs still, and end what it had."""
+        if not why:  # the stream has ended, so the process does
+            try:
+                self._process.wait(CLOSED_S)
+            except subprocess.TimeoutExpired:
+                why = "closed the connection, and was killed"
+        elif why.startswith(("gave", "did", "sent")):
+            why = f"{why}, and was killed"
+        status = self._killed()
+        if not why:
+            why = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with exit status {status}"
+        words = f"The controller of the run {why}."
+        if folder is not None:
+            words += f" {swept(folder, *self._scheduler)}"
+        words += self._last_words(folder)
+        self._log.close()
+        return words
+
+    def _killed(self) -> int:
+        """Its status after it was killed, if it ran still; one that the kernel keeps is left to it."""
+        self._process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(EXIT_S)
+        return -signal.SIGKILL
+
+    def _last_words(self, folder: RunFolder | None) -> str:
+        """What the controller said last on its stderr, and where that is."""
+        try:
+            text = os.pread(self._log.fileno(), 2**20, 0).decode("utf-8", "replace")
+            where = ""
+            if folder is not None and folder.controller_log.exists():
+                text = folder.controller_log.read_text(errors="replace") or text
+                where = f" Its log: {folder.controller_log}"
+        except OSError:
+            return ""
+        lines = printable(text).strip().splitlines()
+        return (f" Its last words: {lines[-1][:WORDS]}." if lines else "") + where
+
+
+class Kept:
+    """One that an earlier run has left, and that has admitted this one."""
+
+    def __init__(self, sock: socket.socket, folder: RunFolder, heard: list[Frame]) -> None:
+        self.socket = sock
+        self.heard = heard
+        self._folder = folder
+        self._pid = peer_of(sock).pid
+
+    def leave(self, *, is_kept: bool) -> None:
+        """It is nobody's child here, and ends by itself."""
+
+    def discard(self) -> None:
+        """It notices."""
+
+    def bury(self, why: str, folder: RunFolder | None) -> str:
+        """End what it had, unless it runs still: others may use it."""
+        until = time.monotonic() + CLOSED_S
+        while runs(self._pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        words = f"The controller that run {self._folder.name} has left {why or 'has ended'}."
+        if runs(self._pid):
+            return f"{words} Its process {self._pid} runs still: 'daskjq stop' ends it and its pilots."
+        return f"{words} {swept(self._folder)} Its log: {self._folder.controller_log}"
+
+
+def kept(config: Config, cores_limit: int | None, base: RunFolder, tell: Callable[[str], None]) -> Kept | None:
+    """A controller in the log folder of `base` that was kept and has what this run asks for, if there is one."""
+    for path in sorted(base.path.parent.glob(f"*/{NAME}"), reverse=True):
+        folder = base.sibling(path.parent.name)
+        try:
+            sock = knock(path.parent)
+        except OSError:  # it has died, or is on another host
+            continue
+        frames = _asked(sock, config, cores_limit)
+        told = frames[0] if frames else {"op": "differs", "text": f"it gave no answer in {ANSWER_S:.0f} s"}
+        if told["op"] == "pools":
+            return Kept(sock, folder, frames)
+        sock.close()
+        tell(
+            f"The pilots that run {folder.name} has left are not used, for this run asks for others ({told['text']}). "
+            "They end when their time is over; 'daskjq stop' ends them now."
+        )
+    return None
+
+
+def _asked(sock: socket.socket, config: Config, cores_limit: int | None) -> list[Frame]:
+    """What a kept controller says to a run that asks to be admitted; nothing where it says nothing in time."""
+    surroundings = Surroundings.of_this_process(os.environ)
+    frame = protocol.open_frame(config, cores_limit, "attach") | {"surroundings": surroundings.record()}
+    decoder = Decoder()
+    frames: list[Frame] = []
+    try:
+        sock.settimeout(ANSWER_S)
+        sock.sendall(encode(frame))
+        while not frames and (data := sock.recv(READ_BYTES)):
+            frames += decoder.feed(data)
+        sock.setblocking(False)
+    except (OSError, FrameError):
+        return []
+    return frames
+
+
+def swept(folder: RunFolder, *scheduler: str) -> str:
+    """End what a dead controller has left, in a process that can be given up; returns what to tell of that."""
+    try:
+        with folder.controller_log.open("ab") as log:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", f"{PACKAGE}.sweep", str(folder.path), *scheduler],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                timeout=SWEEP_S,
+            )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"Pilots may be left ({error})."
+    if done.returncode != 0:
+        return f"Pilots may be left: {done.stdout.decode('utf-8', 'replace').strip() or 'see its log'}."
+    return "Its jobs and pilots have been ended."
