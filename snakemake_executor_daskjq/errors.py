@@ -96,6 +96,20 @@ class InfeasibleRequestError(DaskjqError):
         )
 
 
+class BudgetSpentError(DaskjqError):
+    """Jobs wait, no pilot is left, and none may be requested any more."""
+
+    def __init__(self, core_hours: float) -> None:
+        super().__init__(core_hours)
+        self.core_hours = core_hours
+
+    def __str__(self) -> str:
+        return (
+            f"The pilots have used the {self.core_hours:g} core-hours that they may (--daskjq-max-core-hours), and "
+            "jobs still wait. Run Snakemake again, with more of them if these were too few: it does what is left."
+        )
+
+
 class TooFewWorkersError(DaskjqError):
     """All pilots together have no room for the Dask workers that a rule needs.
 

@@ -46,10 +46,13 @@ def parser() -> argparse.ArgumentParser:
     explain.set_defaults(run=_explain)
     report = commands.add_parser("report", help="what each rule used, beside what it asked for")
     report.set_defaults(run=_report)
+    stop = commands.add_parser("stop", help="end pilots that were kept (--daskjq-keep), and wait until they are gone")
+    stop.set_defaults(run=_stop)
     for command in (explain, report):
         command.add_argument(
             "--run", type=Path, metavar="FOLDER", dest="folder", help="the run's folder; default: the latest"
         )
+    for command in (explain, report, stop):
         command.add_argument(
             *("--log-folder", "--daskjq-log-folder"),
             type=Path,
@@ -137,6 +140,14 @@ def _migrate(arguments: argparse.Namespace) -> int:
     except (OSError, ValueError) as error:
         raise DaskjqError(f"The profile {path} can't be read: {error}") from error
     print(migrate(text), end="")
+    return 0
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    from .controllers import stop
+
+    for line in stop(arguments.log_folder):
+        print(printable(line))
     return 0
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Snakemake builds the command line from the annotations themselves: no `from __future__ import annotations`
 # in this module, and typing.Optional, which is the only union that it reads.
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from snakemake_interface_executor_plugins.settings import ExecutorSettingsBase
 
@@ -68,6 +68,15 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
     )
     max_pilots: Optional[int] = _option(
         "At most this many pilots at a time. Default: 1 on the local system, 10 elsewhere.", metavar="N"
+    )
+    max_cores: Optional[int] = _option(
+        "At most this many cores at a time in all pilots together, also those in the queue. Default: no limit.",
+        metavar="N",
+    )
+    max_core_hours: Optional[float] = _option(
+        "When the pilots of all pools together have used so many core-hours, no more are requested; the run fails when "
+        "the last of them has ended and jobs still wait. Default: no limit.",
+        metavar="HOURS",
     )
     idle_timeout: Optional[str] = _option("A pilot without work ends after this time. Default: 60s.", metavar="TIME")
     queue: Optional[str] = _option("Queue or partition that pilots are submitted to.", metavar="NAME")
@@ -178,6 +187,8 @@ class Config:
     max_jobs_per_timespan: str | None = None
     keep_successful_logs: bool = False
     keep_s: float = 0.0
+    max_cores: int | None = None
+    max_core_hours: float | None = None
 
     @property
     def local(self) -> bool:
@@ -220,6 +231,8 @@ def configure(settings: ExecutorSettings) -> Config:
         scheduler=settings.scheduler,
         keep_successful_logs=settings.keep_successful_logs,
         keep_s=_keep(settings),
+        max_cores=_positive("max_cores", settings.max_cores),
+        max_core_hours=_positive("max_core_hours", settings.max_core_hours),
         max_jobs_per_timespan=_rate("max_jobs_per_timespan", settings.max_jobs_per_timespan),
     )
 
@@ -296,6 +309,22 @@ def _at_least(least_s: float, option: str, text: str) -> float:
     if time_s < least_s:
         raise SettingError(option, text, f"at least {least_s:.0f}s")
     return time_s
+
+
+def check_max_cores(max_cores: int | None, pools: Sequence[Pool]) -> None:
+    """Raises SettingError where no pilot of a pool could ever be requested."""
+    for pool in pools:
+        if max_cores is not None and pool.all_cores > max_cores:
+            raise SettingError("max_cores", max_cores, f"at least {pool.all_cores}, the cores of a pilot ({pool.name})")
+
+
+Amount = TypeVar("Amount", int, float)
+
+
+def _positive(option: str, amount: Optional[Amount]) -> Optional[Amount]:
+    if amount is not None and not amount > 0:
+        raise SettingError(option, amount, "more than 0")
+    return amount
 
 
 def _keep(settings: ExecutorSettings) -> float:

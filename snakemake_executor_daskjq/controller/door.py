@@ -87,6 +87,11 @@ class Door:
         self._server.close()
 
 
+def doors(runs: Path) -> list[Path]:
+    """The folders of runs whose controllers may listen, the latest first."""
+    return sorted((path.parent for path in runs.glob(f"*/{NAME}")), reverse=True)
+
+
 def knock(folder: Path) -> socket.socket:
     """A connection to the controller that listens in a folder. Raises OSError where none does (here)."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

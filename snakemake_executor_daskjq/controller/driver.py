@@ -17,6 +17,7 @@ from ..errors import defect
 from ..launcher.lease import GRACE_S
 from ..model.job_spec import worker_spec
 from ..policy import messages, planner
+from ..policy.budget import NO_LIMIT
 from ..policy.core import Core
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ..model.pool import Pool
     from ..model.request import Amounts, Outlook, Request
     from ..model.usage import Usage
+    from ..policy.budget import Budget
     from ..policy.messages import Event, Instruction
 
 CANCEL_GRACE_S = 5.0
@@ -91,8 +93,14 @@ class Driver(Generic[Fleet]):
     `pilot_logs` is the folder in which the fleet has pilots log.
     """
 
-    def __init__(self, pools: Iterable[Pool], open_fleet: Callable[[Driver[Fleet]], Fleet], pilot_logs: Path) -> None:
-        self.core = Core(pools, seed=random.getrandbits(32))
+    def __init__(
+        self,
+        pools: Iterable[Pool],
+        open_fleet: Callable[[Driver[Fleet]], Fleet],
+        pilot_logs: Path,
+        budget: Budget = NO_LIMIT,
+    ) -> None:
+        self.core = Core(pools, random.getrandbits(32), budget)
         self.fleet = open_fleet(self)
         self._pilot_logs = pilot_logs
         self._runs: dict[int, RunSide] = {}

@@ -12,6 +12,7 @@
 | `reported` | jobs of whose ends Snakemake has heard |
 | `ping` | answered by `pong` |
 | `stop` | the run is over: answered by `stopped`, the last message. So is the end of the stream |
+| `shut_down` | end all, whoever uses it; not Snakemake's, but `daskjq stop`'s |
 | `end_all` | after `stop`: pilots are not to be kept |
 
 | from the controller | |
@@ -179,6 +180,9 @@ def reported_frame(reports: Sequence[tuple[str, bool]]) -> Frame:
 
 def read_reported(frame: Frame) -> list[tuple[str, bool]]:
     return [(key, success) for key, success in frame["jobs"]]
+
+
+SHUT_DOWN = {"op": "shut_down"}
 
 
 def stop_frame(*, cancel: bool) -> Frame:

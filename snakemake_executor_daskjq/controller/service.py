@@ -10,6 +10,7 @@ from ..dask_cluster.external import Guest
 from ..dask_cluster.fleet import Fleet
 from ..errors import ClusterStartError
 from ..journal.journal import RunFolder
+from ..policy.budget import Budget
 from .driver import CANCEL_GRACE_S, Driver
 from .protocol import Stopped
 from .run import Run
@@ -39,7 +40,9 @@ class Service:
         self._pools = pools
         self._folder = folder
         self._spare = spare
-        self._driver: Driver[Any] = Driver(pools, self._open_fleet, folder.pilot_logs)
+        self._driver: Driver[Any] = Driver(
+            pools, self._open_fleet, folder.pilot_logs, Budget(config.max_cores, config.max_core_hours)
+        )
         self._runs: dict[int, Run] = {}
 
     async def start(self) -> None:
@@ -87,7 +90,7 @@ class Service:
         return Stopped(over.waiting, lines)
 
     async def stop(self, *, cancel: bool) -> dict[int, Stopped]:
-        """End pilots and scheduler; with `cancel`, running jobs first. Returns, when all are gone, what runs there were."""
+        """End pilots and scheduler; with `cancel`, running jobs first. Returns what runs there were."""
         stopped: dict[int, Stopped] = {}
         try:
             await self._driver.close()

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from ..controller import protocol
-from ..controller.door import NAME, knock, peer_of, runs
+from ..controller.door import doors, knock, peer_of, runs
 from ..controller.surroundings import Surroundings
 from ..frames import Decoder, Frame, FrameError, encode
 from ..text import printable
@@ -158,10 +158,10 @@ class Kept:
 
 def kept(config: Config, cores_limit: int | None, base: RunFolder, tell: Callable[[str], None]) -> Kept | None:
     """A controller in the log folder of `base` that was kept and has what this run asks for, if there is one."""
-    for path in sorted(base.path.parent.glob(f"*/{NAME}"), reverse=True):
-        folder = base.sibling(path.parent.name)
+    for path in doors(base.path.parent):
+        folder = base.sibling(path.name)
         try:
-            sock = knock(path.parent)
+            sock = knock(path)
         except OSError:  # it has died, or is on another host
             continue
         frames = _asked(sock, config, cores_limit)

@@ -318,14 +318,13 @@ class Launcher:
         kills = [child.kill_at for child in self._children.values() if child.kill_at and child.kill_at > now]
         self._sample_at = min([ended + next_interval_s(ended - now), *kills]) if self._children else None
 
-    def _end(self, jobs: frozenset[str], grace_s: float) -> None:
-        """End these jobs, whoever else goes on."""
+    def _end(self, jobs: frozenset[str], grace_s: float) -> None:  # others go on
         now, strays = time.monotonic(), self._strays()
         for child in self._children.values():
             if child.job in jobs:
                 child.is_unwanted, child.kill_at = True, now + grace_s
-                others = [*processes.descendants_of(child.pid, *strays.get(child.job, ())), *strays.get(child.job, ())]
-                self._signal_tree(child, others, signal.SIGTERM)
+                left = strays.get(child.job, [])
+                self._signal_tree(child, [*processes.descendants_of(child.pid, *left), *left], signal.SIGTERM)
                 self._sample_at = min(self._sample_at or child.kill_at, child.kill_at)
         for job in jobs & self._lingering.keys():
             self._send_ended(self._lingering.pop(job).frame, ending=True)

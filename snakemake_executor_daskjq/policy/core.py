@@ -16,17 +16,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..batch.base import Cause
-from ..errors import NoPilotError
 from ..journal import events as journal
 from ..model.outcome import PILOT_ENDS, PILOT_GONE, End, Outcome
 from ..model.usage import Usage
 from . import messages
+from .budget import NO_LIMIT
 from .estimates import LOOK_AHEAD_S
 from .gangs import Gangs
 from .look_ahead import look_ahead
 from .losses import Losses
 from .pilots import Pilots
 from .placement import place
+from .provision import Provision
 from .queue import ReadyQueue
 from .runs import Runs
 from .waits import waits_for
@@ -37,15 +38,12 @@ if TYPE_CHECKING:
 
     from ..model.pool import Pool
     from ..model.request import Request
+    from .budget import Budget
     from .messages import Event, Instruction
     from .pilots import Pilot
-    from .planner import Demand, Supply
 
 UPKEEP_S = 0.25
 """Pilots are thought about at most this often, for each time costs by pilots; jobs are placed at once."""
-
-REPLAN_S = 15.0
-"""Think again about pilots this often also if nothing happens: running jobs may turn out longer than expected."""
 
 
 @dataclass(slots=True)
@@ -74,22 +72,23 @@ class Core:
     ----------
     pools : completed ones.
     seed : of the jitter that keeps controllers from trying again at the same moment.
+    budget : what all pilots together may have.
     """
 
-    def __init__(self, pools: Iterable[Pool], seed: int = 0) -> None:
+    def __init__(self, pools: Iterable[Pool], seed: int = 0, budget: Budget = NO_LIMIT) -> None:
         self._out = messages.Outbox()
         self.runs = Runs()
-        self.pilots = Pilots(pools, self._out, self.runs, random.Random(seed))
+        self.pilots = Pilots(pools, self._out, self.runs, random.Random(seed), budget)
         self._now = -math.inf
         self._ready = ReadyQueue(self.runs.expected_s, lambda run, rule: self.runs.urgency_s(run, rule, self._now))
         self._gangs = Gangs()
         self._jobs: dict[str, Job] = {}
         self._work = Work(self._jobs, self._ready, self._gangs, self.pilots, self.runs)
+        self._provision = Provision(self.pilots, self._ready, self._work, self.runs, self._out)
         self._changed: dict[str, Pilot] = {}  # pilots on which jobs have started or ended since the last round
         self._upkeep_from = -math.inf  # pilots are not thought about again before
         self._upkeep_at = -math.inf
         self._are_workers_queued = False  # since jobs were placed last
-        self._is_planning = False
         self._is_over = False
         self._woken_at = math.inf
 
@@ -156,7 +155,7 @@ class Core:
             case messages.BatchAnswered():
                 self.pilots.listed(event, now)
             case messages.PlanMade():
-                self._request_planned(event, now)
+                self._provision.planned(event, now)
             case messages.Woken():
                 self._woken_at = math.inf
             case messages.RunBegins():
@@ -414,7 +413,7 @@ class Core:
             for request in self._sent_ahead(pilot, now):
                 self._start(request, pilot, now)
         if now >= self._upkeep_at:
-            due = self._upkeep(now)
+            due = self._provision.upkeep(now)
             self._upkeep_from = now + UPKEEP_S
             self._upkeep_at = max(self._upkeep_from, min(due, default=math.inf))
         return [self._upkeep_at]
@@ -427,57 +426,6 @@ class Core:
         ahead = look_ahead(requests, running, pilot.room, len(pilot.ahead), self._ready, self.runs, held, now)
         pilot.ahead += [request.key for request in ahead]
         return ahead
-
-    # -- pilots -------------------------------------------------------------------------------------------------
-
-    def _upkeep(self, now: float) -> list[float]:
-        """Have a plan made for what waits, and end idle pilots. When they have to be looked at again."""
-        demands = self._work.demands(now) if self._ready else []
-        shortest = self._work.shortest(demands)
-        if demands and not self._is_planning:
-            supplies = self._work.supplies(shortest, now)
-            self._give_up_hopeless(demands, supplies)
-            if self._ready and any(supply.most for supply in supplies):  # else there is nothing to decide
-                self._is_planning = True
-                self._out.add(messages.MakePlan(tuple(demands), tuple(supplies)))
-        self.pilots.end_idle(lambda running: self._work.prospects(running, now), shortest, now)
-        return [*([now + REPLAN_S] if self._ready else []), *self.pilots.due(now)]
-
-    def _request_planned(self, made: messages.PlanMade, now: float) -> None:
-        """Request the pilots, within what may be requested by now."""
-        self._is_planning = False
-        if not self._ready:
-            return  # nothing is left to request them for
-        supplies = self._work.supplies(self._work.shortest(self._work.demands(now)), now)
-        left = self.pilots.submissions_left(now)
-        more: dict[str, int] = {}
-        for supply in supplies:
-            count = min(made.plan.more.get(supply.pool.name, 0), supply.most, left)
-            if count:
-                more[supply.pool.name] = count
-                left -= count
-        if more:
-            plan = made.plan
-            self._out.record(journal.Planned(more=more, method=plan.method, gap=plan.gap, seconds=made.seconds))
-        for name, count in more.items():
-            self.pilots.request(self.pilots.pools[name], count, now)
-
-    def _give_up_hopeless(self, demands: Iterable[Demand], supplies: Iterable[Supply]) -> None:
-        """Give up runs of which jobs wait that no pool could run which has pilots or will get any."""
-        starts = self.pilots.starts
-        dead = {
-            supply.pool.name
-            for supply in supplies
-            if starts[supply.pool.name].given_up and not supply.running + supply.coming + supply.ending
-        }
-        for demand in demands if dead else ():
-            run = demand.request.run
-            usable = [pool.name for pool in self._work.fitting(demand.request)]
-            if usable and dead.issuperset(usable) and not self.runs[run].has_given_up:
-                failed = starts[usable[0]]
-                self._out.add(messages.GiveUp(NoPilotError(usable[0], failed.failures, failed.words), run))
-                self.runs[run].has_given_up = True
-                self._ready.remove({key for key, _ in self._of(run)})
 
     # -- what users and tests see -------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from ..batch.base import Cause, Ended
 from ..journal import events
 from ..model.pool import PilotState
 from . import messages
+from .budget import NO_LIMIT, Budget, Spending
 from .idle import NO_MORE_WORK_S, IdlePilot, Prospects, idle_pilots
 from .lifecycle import Starts
 from .losses import bad_hosts
@@ -67,7 +68,10 @@ class Pilot(PilotLife):
 class Pilots:
     """All pilots of a controller. Its methods add what is to be done to `out`."""
 
-    def __init__(self, pools: Iterable[Pool], out: messages.Outbox, runs: Runs, jitter: random.Random) -> None:
+    def __init__(
+        self, pools: Iterable[Pool], out: messages.Outbox, runs: Runs, jitter: random.Random, budget: Budget = NO_LIMIT
+    ) -> None:
+        self.spending = Spending(budget)
         self.pools = {pool.name: pool for pool in pools}
         self.starts = dict.fromkeys(self.pools, Starts())
         self.keep_s = 0.0  # so long pilots without a job stay at the least
@@ -126,9 +130,25 @@ class Pilots:
 
     def submissions_left(self, now: float, pool: str | None = None) -> int:
         """How many pilots may be requested now, of all pools or of one."""
-        if pool is not None and (now < self.starts[pool].not_before or self.starts[pool].given_up):
+        if self.is_budget_spent(now):
             return 0
-        return SUBMISSIONS_A_MINUTE - sum(now - at < 60 for at in self._requested_at)
+        left = SUBMISSIONS_A_MINUTE - sum(now - at < 60 for at in self._requested_at)
+        if pool is None:
+            return left
+        if now < self.starts[pool].not_before or self.starts[pool].given_up:
+            return 0
+        return int(min(left, self.cores_left() // self.pools[pool].all_cores))
+
+    def cores_left(self) -> float:
+        """How many cores may be requested; inf for any."""
+        return self.spending.cores_left(self._pilots.values())
+
+    def is_budget_spent(self, now: float) -> bool:
+        """Whether pilots have used all core-hours that they may; told once."""
+        is_over = self.spending.is_over(self._pilots.values(), now)
+        if is_over and (words := self.spending.words()):
+            self._out.tell(words, warning=True)
+        return is_over
 
     def end_idle(
         self, prospects: Callable[[dict[str, int]], Prospects], shortest: Mapping[str, Request], now: float
@@ -395,6 +415,7 @@ class Pilots:
     def _leave(self, pilot: Pilot, now: float) -> None:
         if pilot.is_running:
             self._runs.pilot_left(pilot, now)
+            self.spending.left_core_s += pilot.pool.all_cores * (now - pilot.connected_at)
         self._close_room(pilot)
 
     def _close_room(self, pilot: Pilot) -> None:

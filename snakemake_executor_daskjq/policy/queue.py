@@ -167,6 +167,12 @@ class ReadyQueue:
                 if group.waiting[index][3].key in keys:
                     self.take(group, index)
 
+    def remove_run(self, run: int) -> None:
+        """Take out all of a run."""
+        for group in self._groups.values():
+            while group.run == run and group.waiting:
+                self.take(group, 0)
+
     def take_like(self, request: Request) -> Request | None:
         """Take out a job of the same rule, priority and shape; None if none waits."""
         group = self._groups.get(_key(request))

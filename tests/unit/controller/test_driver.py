@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,14 @@ import pytest
 from snakemake_executor_daskjq.controller import driver
 from snakemake_executor_daskjq.controller.driver import Driver
 from snakemake_executor_daskjq.errors import DaskjqError
-from snakemake_executor_daskjq.journal import journal
+from snakemake_executor_daskjq.journal import events, journal
 from snakemake_executor_daskjq.journal.history import History
 from snakemake_executor_daskjq.journal.journal import Journal, RunFolder
 from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Amounts, Request
+from snakemake_executor_daskjq.model.usage import Usage
 from snakemake_executor_daskjq.policy import messages
 
 POOL = Pool("main", "local", cores=2, mem_mb=1000, max_pilots=3)
@@ -41,6 +43,10 @@ class FakeFleet:
         self.ended.append(pilot)
         self.changed.set()
 
+    async def end_jobs(self, address: str, keys: Collection[str], grace_s: float) -> None:
+        for key in keys:
+            self.running[f"{key}@{address}"].set_result(Outcome(End.LOST, detail="told to end"))
+
     async def run(self, address: str, spec: JobSpec, amounts: Amounts) -> Outcome:
         self.running[f"{spec.key}@{address}"] = asyncio.get_running_loop().create_future()
         self.changed.set()
@@ -53,6 +59,9 @@ class FakeFleet:
 
 
 class Told:
+    journal: Journal
+    history: History
+
     def __init__(self, fleet: Callable[[], FakeFleet]) -> None:
         self.ended: list[tuple[str, End, str]] = []
         self.warnings: list[str] = []
@@ -62,6 +71,14 @@ class Told:
     def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
         self.ended.append((request.key, outcome.end, pilot))
         self._fleet().changed.set()
+
+    def record(self, *what: events.Event | tuple[events.Event, float]) -> None:
+        self.journal.write(*what)
+
+    def learn(self, rule: str, usage: Usage) -> None:
+        self.history.learn(rule, usage)
+
+    def drop_workers(self, leader: str) -> None: ...
 
     def tell(self, text: str) -> None: ...
 
@@ -97,10 +114,14 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Play:
         async def body() -> Told:
             told = Told(lambda: running.fleet)
             log = Journal(folder.journal_path, told.warn)
-            running = Driver((POOL,), lambda _: FakeFleet(), told, log, folder, History(folder.history_path))
+            told.history = History(folder.history_path)
+            told.journal = log
+            running = Driver((POOL,), lambda _: FakeFleet(), folder.pilot_logs)
+            running.begin(1, told, told.history.rules)
             await scenario(running, running.fleet, told)
             await running.close()
             log.close()
+            told.history.save()
             return told
 
         told = asyncio.run(body())
@@ -169,7 +190,7 @@ def test_what_ended_in_the_turn_in_which_the_run_ends_is_reported_and_what_never
         await fleet.until(lambda: len(fleet.running) == 2)
         running.post(messages.JobEnded("j0", "main-1", Outcome(End.FAILED, exit_status=1)))
         await running.close()
-        waiting.extend(running.core.waiting)
+        waiting.extend(running.core.waiting())
 
     told, records = play(scenario)
     assert told.ended == [("j0", End.FAILED, "main-1")]
@@ -188,3 +209,24 @@ def test_a_defect_is_told_and_leaves_nobody_waiting(play: Play) -> None:
 
     told, _ = play(scenario)
     assert "internal error: RuntimeError: no such thing" in str(told.errors[0])
+
+
+def test_a_run_that_ends_has_its_jobs_ended_and_another_goes_on(play: Play) -> None:
+    async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        other = Told(lambda: fleet)
+        other.journal, other.history = told.journal, told.history
+        running.begin(2, other, {})
+        running.submit(jobs(2))
+        running.submit([(replace(request, key=f"{request.key}@2", run=2), spec) for request, spec in jobs(1)])
+        await fleet.until(lambda: len(fleet.requested) == 2)
+        await connect(running, "main-1")
+        await connect(running, "main-2")
+        await fleet.until(lambda: len(fleet.running) == 3)
+        over = await running.end(1)
+        assert (over.run, over.waiting) == (1, frozenset())
+        assert [request.key for request in running.core._ready.waiting()] == []
+        assert "j0@2" in running.core
+        assert not {"j0", "j1"} & set(running._specs)
+
+    told, _ = play(scenario)
+    assert told.ended == []

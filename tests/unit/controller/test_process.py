@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from snakemake_executor_daskjq.controller import process
+from snakemake_executor_daskjq.controller import connection
 
 
 @pytest.mark.parametrize("by_kernel", [True, False])
@@ -19,20 +19,17 @@ def test_the_end_of_its_parent_is_noticed_also_where_the_kernel_does_not_tell(
     if (pid := os.fork()) == 0:
         os.read(reading, 1)
         os._exit(0)
-    monkeypatch.setattr(process, "LOOK_S", 0.01)
-    parents = [pid]
-    monkeypatch.setattr(os, "getppid", lambda: parents[0])
+    monkeypatch.setattr(connection, "LOOK_S", 0.01)
     if not by_kernel:
         monkeypatch.delattr(os, "pidfd_open")
 
     async def body() -> None:
         ended = asyncio.Event()
-        process._when_parent_ends(ended.set)
+        connection.when_process_ends(pid, ended.set)
         await asyncio.sleep(0)
         assert not ended.is_set()
         os.write(writing, b"x")
         os.waitpid(pid, 0)  # noqa: ASYNC222 - it has been told to end
-        parents[0] = 1
         await asyncio.wait_for(ended.wait(), 10)
 
     asyncio.run(body())
