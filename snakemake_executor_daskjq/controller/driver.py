@@ -6,6 +6,7 @@ Everything belongs to one event loop. What happens within one turn of it reaches
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import shutil
 import time
@@ -16,12 +17,13 @@ from ..batch.base import UNKNOWN
 from ..dask_cluster.pilots import last_words
 from ..errors import defect
 from ..launcher.lease import GRACE_S
-from ..model.job_spec import worker_spec
+from ..model.job_spec import invited, worker_spec
 from ..policy import messages, planner
 from ..policy.core import Core
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from pathlib import Path
 
     from ..errors import DaskjqError
     from ..journal.history import History
@@ -86,6 +88,8 @@ class Driver(Generic[Fleet]):
         self._folder = folder
         self._history = history
         self._specs: dict[str, JobSpec] = {}
+        self._leaders: dict[str, tuple[JobSpec, Path]] = {}  # with Dask workers: this try's spec, and where they meet
+        self._serial = itertools.count(1)
         self._addresses: dict[str, str] = {}
         self._events: list[Event] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -204,10 +208,26 @@ class Driver(Generic[Fleet]):
             case messages.GiveUp(error):
                 self._reporter.give_up(error)
             case messages.DropWorkers(leader):
-                shutil.rmtree(self._folder.dask_workers(leader), ignore_errors=True)
+                if (started := self._leaders.pop(leader, None)) is not None:
+                    shutil.rmtree(started[1], ignore_errors=True)
 
     def _spec_of(self, request: Request) -> JobSpec:
-        return worker_spec(self._specs[request.leader], request.key) if request.leader else self._specs[request.key]
+        if request.workers is not None:
+            return self._invited(request.key)
+        if request.leader:
+            return worker_spec(self._leaders[request.leader][0], request.key)
+        return self._specs[request.key]
+
+    def _invited(self, key: str) -> JobSpec:
+        """The spec of a try of a job with Dask workers: those of an earlier one must not come to it."""
+        folder = self._folder.dask_workers(key) / f"{next(self._serial)}"
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            self._reporter.warn(f"Dask workers have nowhere to meet: {error}")  # so the job fails
+        spec = invited(self._specs[key], str(folder.absolute()))
+        self._leaders[key] = spec, folder
+        return spec
 
     async def _run(self, request: Request, pilot: str, spec: JobSpec) -> None:
         outcome = await self.fleet.run(self._addresses[pilot], spec, request.amounts)

@@ -91,6 +91,7 @@ class Run:
             waiting = frozenset(self._driver.core.waiting)
             await self._driver.fleet.stop(CANCEL_GRACE_S if cancel else None)
         finally:
+            self._folder.forget_workers()
             self._journal.write(events.RunEnded(cancelled=cancel))
             self._journal.close()
         return Stopped(waiting, (self._driver.core.summary.line(), *self._driver.core.summary.slow_starts()))

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..batch.base import Cause
-from ..errors import NoPilotError
 from ..journal import events as journal
 from ..model.outcome import PILOT_ENDS, PILOT_GONE, End, Outcome
 from ..model.usage import Usage
@@ -27,25 +26,23 @@ from .look_ahead import look_ahead
 from .losses import Losses
 from .pilots import Pilots
 from .placement import place
+from .provision import Provision
 from .queue import ReadyQueue
 from .summary import Summary
 from .waits import waits_for
 from .work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from ..model.pool import Pool
     from ..model.request import Request
     from .messages import Event, Instruction
     from .pilots import Pilot
-    from .planner import Demand, Supply
+    from .rooms import Room
 
 UPKEEP_S = 0.25
 """Pilots are thought about at most this often, for each time costs by pilots; jobs are placed at once."""
-
-REPLAN_S = 15.0
-"""Think again about pilots this often also if nothing happens: running jobs may turn out longer than expected."""
 
 
 @dataclass(slots=True)
@@ -83,12 +80,11 @@ class Core:
         self._gangs = Gangs()
         self._jobs: dict[str, Job] = {}
         self._work = Work(self._jobs, self._ready, self._gangs, self.pilots, self._estimates)
+        self._provision = Provision(self.pilots, self._ready, self._work, self._out)
         self._changed: dict[str, Pilot] = {}  # pilots on which jobs have started or ended since the last round
         self._upkeep_from = -math.inf  # pilots are not thought about again before
         self._upkeep_at = -math.inf
-        self._are_workers_queued = False  # since jobs were placed last
-        self._is_planning = False
-        self._has_given_up = False
+        self._is_to_be_placed = False  # since jobs were placed last, more may have found room
         self._is_over = False
         self._woken_at = math.inf
 
@@ -148,11 +144,12 @@ class Core:
             case messages.BatchAnswered():
                 self.pilots.listed(event, now)
             case messages.PlanMade():
-                self._request_planned(event, now)
+                self._provision.planned(event, now)
             case messages.Woken():
                 self._woken_at = math.inf
             case messages.RunEnds():
                 self._is_over = True
+                self._end_workers(now)
                 self.pilots.close(now)
 
     # -- jobs ---------------------------------------------------------------------------------------------------
@@ -160,12 +157,14 @@ class Core:
     def _submit(self, asked: Request, now: float) -> None:
         request = self._with_memory(asked)
         self._jobs[request.key] = Job(request)
-        self._queue(request, now)
         self._note_submitted(request)
+        self._queue(request, now)
 
     def _queue(self, request: Request, now: float) -> None:
-        if request.workers is None or self._gangs.turn_of(request):
+        if request.workers is None or self._gangs.may_be_queued(request):
             self._ready.push(request, now)
+        else:
+            self._record_held([request.key])
 
     def _withdraw(self, now: float) -> None:
         waiting = self.waiting
@@ -175,7 +174,7 @@ class Core:
             self._out.record(journal.JobWithdrawn(key=key))
             self._out.add(messages.ReportEnd(self._jobs.pop(key).request, Outcome(End.WITHDRAWN), ""))
             self._gangs.leader_ended(key)
-        self._queue_next_leader(now)
+        self._queue_released(now)
 
     def _note_submitted(self, request: Request) -> None:
         if request.attempt == 1:
@@ -188,7 +187,7 @@ class Core:
         Set aside only: it has no limit, and is never too large for a pool that could hold it without.
         """
         wanted = None if "mem_mb" in request.amounts else self._estimates.memory_mb(request.rule)
-        if wanted is None:
+        if wanted is None or request.workers is not None:  # whose room beside it was reckoned with what it asks for
             return request
         offers = [pool.amounts["mem_mb"] for pool in self._work.fitting(request)]
         return replace(request, amounts={**request.amounts, "mem_mb": min([wanted, *offers])})
@@ -215,10 +214,10 @@ class Core:
         self._out.record(journal.JobPlaced(key=request.key, pilot=pilot.name, tries=job.tries))
         self._out.add(messages.StartJob(request, pilot.name))
         if request.workers is not None:
-            self._queue_workers(self._gangs.leader_started(request), now)
+            self._gather(request, pilot, now)
         elif request.leader:
             self._gangs.worker_started(request)
-            self._queue_next_leader(now)
+            self._queue_released(now)
 
     def _job_ended(self, event: messages.JobEnded, now: float) -> None:
         job = self._jobs.get(event.key)
@@ -231,6 +230,7 @@ class Core:
                 self._lost(job, pilot, outcome, now)
             else:
                 job.lost = outcome  # it may start elsewhere once its pilot is known dead
+                self._disband(job.request, now)
             return
         self._end_try(job, pilot, outcome, now, reported=True)
         if outcome.end in (End.SUCCEEDED, End.FAILED) and not job.request.leader:
@@ -278,11 +278,11 @@ class Core:
         else:  # the pilot told so itself, and has ended what was left; or it was gone before the job came to it
             job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=outcome.detail != PILOT_GONE)
         retry = not job.losses.given_up and not job.request.leader  # a Dask worker gets another in its place
-        self._end_try(job, pilot, outcome, now, reported=not retry)
+        self._end_try(job, pilot, outcome, now, reported=not (retry or job.request.leader))
+        self._disband(job.request, now)
         if retry:
-            if job.losses.suspect:
+            if job.losses.suspect and job.request.workers is None:  # which need the room beside it
                 job.request = self._alone(job.request)
-            self._disband(job.request.key, now)
             self._queue(job.request, now)
         else:
             self._report(job, pilot, Outcome(End.LOST, detail=job.losses.reason()), now)
@@ -291,44 +291,82 @@ class Core:
     def _report(self, job: Job, pilot: Pilot, outcome: Outcome, now: float) -> None:
         del self._jobs[job.request.key]
         if job.request.leader:
-            self._worker_ended(job.request, outcome, now)
+            self._worker_ended(job, outcome, now)
         else:
-            self._disband(job.request.key, now)
+            self._disband(job.request, now)
             self._out.add(messages.ReportEnd(job.request, outcome, pilot.name))
 
     # -- rules with Dask workers that are jobs of the run -------------------------------------------------------
+
+    def _gather(self, leader: Request, pilot: Pilot, now: float) -> None:
+        """A leader starts: queue its workers, and hold other leaders until it has as many as it needs."""
+        workers, held = self._gangs.leader_started(leader)
+        self._ready.remove(held)
+        self._record_held(held)
+        self._queue_workers(workers, now)
+        room = self._work.room_for_workers(leader, pilot)
+        if room < self._gangs[leader.key].wanted.least:
+            self._fail_for_workers(leader, f"there is room for {room} of the Dask workers that it needs", now)
 
     def _queue_workers(self, workers: Iterable[Request], now: float) -> None:
         for worker in workers:
             self._jobs[worker.key] = Job(worker)
             self._ready.push(worker, now)
             self._out.record(journal.JobSubmitted.of(worker))
-            self._are_workers_queued = True
+            self._is_to_be_placed = True
 
-    def _worker_ended(self, worker: Request, outcome: Outcome, now: float) -> None:
-        self._queue_workers(self._gangs.worker_ended(worker, by_itself=outcome.end is not End.LOST), now)
-        if self._gangs.gives_up(worker.leader):
-            self._out.tell(
-                f"Dask workers of rule {worker.rule.removesuffix('.worker')} end again and again, the last one: "
-                f"{outcome.reason()}. So the rule fails. The logs of its Dask workers lie beside its own.",
-                warning=True,
-            )
-            self._out.add(messages.DropWorkers(worker.leader))
-            self._queue_next_leader(now)
-
-    def _disband(self, leader: str, now: float) -> None:
-        """A leader has ended, or was lost. Its workers that run end by themselves, for their scheduler is gone."""
-        waiting = self._gangs.leader_ended(leader)
-        self._ready.remove(waiting)
-        for key in sorted(waiting):
+    def _take_back(self, workers: Collection[str]) -> None:
+        self._ready.remove(workers)
+        for key in sorted(workers):
             del self._jobs[key]
             self._out.record(journal.JobWithdrawn(key=key))
-        self._queue_next_leader(now)
 
-    def _queue_next_leader(self, now: float) -> None:
-        if (leader := self._gangs.next()) is not None:
+    def _worker_ended(self, job: Job, outcome: Outcome, now: float) -> None:
+        worker, is_lost = job.request, outcome.end is End.LOST
+        if is_lost:
+            self._out.record(journal.JobWithdrawn(key=worker.key))  # another takes its place
+        more, spare = self._gangs.worker_ended(worker, is_failure=not is_lost or bool(job.losses.crashes))
+        self._take_back(spare)
+        self._queue_workers(more, now)
+        leader = self._jobs.get(worker.leader)
+        if leader is not None and self._gangs.has_failed(worker.leader):
+            why = f"its Dask workers end again and again, the last one: {outcome.reason()}"
+            self._fail_for_workers(leader.request, why, now)
+
+    def _fail_for_workers(self, leader: Request, why: str, now: float) -> None:
+        """Let a leader fail: it ends when its workers' folder is gone."""
+        self._out.tell(
+            f"Rule {leader.rule} fails: {why}. The logs of Dask workers lie beside that of their rule's job "
+            f"({leader.key}).",
+            warning=True,
+        )
+        self._disband(leader, now)
+
+    def _disband(self, leader: Request, now: float) -> None:
+        """A try of a leader is over, or fails: its workers that run end by themselves, those that wait do not begin."""
+        if leader.workers is not None:
+            self._take_back(self._gangs.leader_ended(leader.key))
+            self._out.add(messages.DropWorkers(leader.key))
+            self._queue_released(now)
+
+    def _record_held(self, leaders: Iterable[str]) -> None:
+        for key in sorted(leaders):
+            self._out.record(journal.JobHeld(key=key, by=self._gangs.gathering))
+
+    def _queue_released(self, now: float) -> None:
+        released = self._gangs.released()
+        self._record_held([leader.key for leader in released])
+        for leader in released:
             self._ready.push(leader, now)
-            self._are_workers_queued = True
+            self._is_to_be_placed = True
+
+    def _end_workers(self, now: float) -> None:
+        """Count what workers have used that a leader has left, which are ended with the run."""
+        for job in list(self._jobs.values()):
+            if job.pilot and job.request.leader and job.request.leader not in self._jobs and job.lost is None:
+                outcome = Outcome(End.SUCCEEDED, started_at=job.placed_at, ended_at=now)
+                self._end_try(job, self.pilots[job.pilot], outcome, now, reported=True)
+                del self._jobs[job.request.key]
 
     def _alone(self, request: Request) -> Request:
         """A job that may be what takes pilots down has its last try on a pilot of its own."""
@@ -355,22 +393,31 @@ class Core:
 
     def _place_and_plan(self, now: float) -> list[float]:
         """Place what fits, and think about pilots where that is due. When to look again at the latest."""
-        if self._has_given_up:
+        if self._provision.has_given_up:
             return []
-        self._are_workers_queued = True
-        while self._are_workers_queued:
-            self._are_workers_queued = False
-            for request, room in place(self._ready, self.pilots.ledger, now):
+        self._is_to_be_placed = True
+        while self._is_to_be_placed:
+            self._is_to_be_placed = False
+            for request, room in self._one_leader_of(place(self._ready, self.pilots.ledger, now), now):
                 self._start(request, self.pilots[room.pilot], now)
         changed, self._changed = self._changed, {}
         for pilot in changed.values():
             for request in self._sent_ahead(pilot, now):
                 self._start(request, pilot, now)
         if now >= self._upkeep_at:
-            due = self._upkeep(now)
+            due = self._provision.upkeep(now)
             self._upkeep_from = now + UPKEEP_S
             self._upkeep_at = max(self._upkeep_from, min(due, default=math.inf))
         return [self._upkeep_at]
+
+    def _one_leader_of(self, placed: list[tuple[Request, Room]], now: float) -> list[tuple[Request, Room]]:
+        """Those of the jobs that have found room that start: one gang at a time gathers, other leaders go back."""
+        for request, room in [one for one in placed if one[0].workers is not None][1:]:
+            self.pilots.ledger.give_back(room, request.key)
+            self._ready.push(request, now)
+            placed.remove((request, room))
+            self._is_to_be_placed = True
+        return placed
 
     def _sent_ahead(self, pilot: Pilot, now: float) -> list[Request]:
         on_pilot = {key: self._jobs[key] for key in pilot.jobs}
@@ -379,58 +426,6 @@ class Core:
         ahead = look_ahead(requests, running, pilot.room, len(pilot.ahead), self._ready, self._estimates, now)
         pilot.ahead += [request.key for request in ahead]
         return ahead
-
-    # -- pilots -------------------------------------------------------------------------------------------------
-
-    def _upkeep(self, now: float) -> list[float]:
-        """Have a plan made for what waits, and end idle pilots. When they have to be looked at again."""
-        demands = self._work.demands(now) if self._ready else []
-        shortest = self._work.shortest(demands)
-        if demands and not self._is_planning:
-            supplies = self._work.supplies(shortest, now)
-            if self._gives_up(demands, supplies):
-                return []
-            if any(supply.most for supply in supplies):  # else there is nothing to decide
-                self._is_planning = True
-                self._out.add(messages.MakePlan(tuple(demands), tuple(supplies)))
-        self.pilots.end_idle(lambda running: self._work.prospects(running, now), shortest, now)
-        return [*([now + REPLAN_S] if self._ready else []), *self.pilots.due(now)]
-
-    def _request_planned(self, made: messages.PlanMade, now: float) -> None:
-        """Request the pilots, within what may be requested by now."""
-        self._is_planning = False
-        if not self._ready or self._has_given_up:
-            return  # nothing is left to request them for
-        supplies = self._work.supplies(self._work.shortest(self._work.demands(now)), now)
-        left = self.pilots.submissions_left(now)
-        more: dict[str, int] = {}
-        for supply in supplies:
-            count = min(made.plan.more.get(supply.pool.name, 0), supply.most, left)
-            if count:
-                more[supply.pool.name] = count
-                left -= count
-        if more:
-            plan = made.plan
-            self._out.record(journal.Planned(more=more, method=plan.method, gap=plan.gap, seconds=made.seconds))
-        for name, count in more.items():
-            self.pilots.request(self.pilots.pools[name], count, now)
-
-    def _gives_up(self, demands: Iterable[Demand], supplies: Iterable[Supply]) -> bool:
-        """Give up where jobs wait and no pool that could run them has pilots or will get any."""
-        starts = self.pilots.starts
-        dead = {
-            supply.pool.name
-            for supply in supplies
-            if starts[supply.pool.name].given_up and not supply.running + supply.coming + supply.ending
-        }
-        for demand in demands if dead else ():
-            usable = [pool.name for pool in self._work.fitting(demand.request)]
-            if usable and dead.issuperset(usable):
-                failed = starts[usable[0]]
-                self._out.add(messages.GiveUp(NoPilotError(usable[0], failed.failures, failed.words)))
-                self._has_given_up = True
-                return True
-        return False
 
     # -- what users and tests see -------------------------------------------------------------------------------
 
