@@ -147,7 +147,7 @@ def test_everything_comes_out_the_same_at_all_levels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("quickstart", ()),
+        ("quickstart", ("--config", "pieces=6")),
         pytest.param(
             "variant-calling",
             ("--config", "samples=2", "chromosomes=1", "regions_per_chromosome=1"),
