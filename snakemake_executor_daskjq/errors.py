@@ -110,6 +110,20 @@ class BudgetSpentError(DaskjqError):
         )
 
 
+class ResourceError(DaskjqError):
+    """A rule's resource has a value that is none."""
+
+    def __init__(self, rule: str, resource: str, found: object, allowed: str) -> None:
+        super().__init__(rule, resource, found, allowed)
+        self.rule = rule
+        self.resource = resource
+        self.found = found
+        self.allowed = allowed
+
+    def __str__(self) -> str:
+        return f"Rule {self.rule} has {self.resource}={self.found!r}; allowed is {self.allowed}."
+
+
 class TooFewWorkersError(DaskjqError):
     """All pilots together have no room for the Dask workers that a rule needs.
 

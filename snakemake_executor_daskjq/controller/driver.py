@@ -6,7 +6,9 @@ Everything belongs to one event loop. What happens within one turn of it reaches
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
+import shutil
 import time
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
@@ -15,7 +17,7 @@ from ..batch.base import UNKNOWN
 from ..dask_cluster.pilots import last_words
 from ..errors import defect
 from ..launcher.lease import GRACE_S
-from ..model.job_spec import worker_spec
+from ..model.job_spec import invited, worker_spec
 from ..policy import messages, planner
 from ..policy.budget import NO_LIMIT
 from ..policy.core import Core
@@ -68,8 +70,8 @@ class RunSide(Reporter, Protocol):
     def learn(self, rule: str, usage: Usage) -> None:
         """Remember what a job has used."""
 
-    def drop_workers(self, leader: str) -> None:
-        """The Dask workers of this job are to end."""
+    def dask_workers(self, key: str) -> Path:
+        """Where the Dask workers of a job meet: a folder for each of its tries in this one."""
 
 
 class Pilots(Protocol):
@@ -107,6 +109,8 @@ class Driver(Generic[Fleet]):
         self._over: dict[int, asyncio.Future[messages.RunOver]] = {}
         self._unwanted: dict[str, list[str]] = {}  # jobs that are to end, by their pilot
         self._specs: dict[str, JobSpec] = {}
+        self._leaders: dict[str, tuple[JobSpec, Path]] = {}  # with Dask workers: this try's spec, and where they meet
+        self._serial = itertools.count(1)
         self._addresses: dict[str, str] = {}
         self._events: list[Event] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -254,11 +258,28 @@ class Driver(Generic[Fleet]):
                     (side.warn if warning else side.tell)(text)
             case messages.GiveUp(error, run):
                 self._runs[run].give_up(error)
-            case messages.DropWorkers(leader, run):
-                self._runs[run].drop_workers(leader)
+            case messages.DropWorkers(leader):
+                if (started := self._leaders.pop(leader, None)) is not None:
+                    shutil.rmtree(started[1], ignore_errors=True)
 
     def _spec_of(self, request: Request) -> JobSpec:
-        return worker_spec(self._specs[request.leader], request.key) if request.leader else self._specs[request.key]
+        if request.workers is not None:
+            return self._invited(request)
+        if request.leader:
+            return worker_spec(self._leaders[request.leader][0], request.key)
+        return self._specs[request.key]
+
+    def _invited(self, request: Request) -> JobSpec:
+        """The spec of a try of a job with Dask workers: those of an earlier one must not come to it."""
+        key, side = request.key, self._runs[request.run]
+        folder = side.dask_workers(key) / f"{next(self._serial)}"
+        try:
+            folder.mkdir(mode=0o700, parents=True)
+        except OSError as error:
+            side.warn(f"Dask workers have nowhere to meet: {error}")  # so the job fails
+        spec = invited(self._specs[key], str(folder.absolute()))
+        self._leaders[key] = spec, folder
+        return spec
 
     def _end_unwanted(self) -> None:
         unwanted, self._unwanted = self._unwanted, {}

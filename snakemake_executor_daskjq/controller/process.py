@@ -2,7 +2,7 @@
 
 It is in a session of its own, so Ctrl-C at the terminal is Snakemake's affair. What must hold: when Snakemake has
 ended, also by `kill -9`, its run is ended as at an interrupt, and then this process, unless it is to be kept; whatever
-it does, it goes on answering pings. Its stderr is an unnamed file until the run has a folder, then `controller.log` there.
+it does, it goes on answering pings. Its stderr is an unnamed file until there is a folder, then its `controller.log`.
 """
 
 from __future__ import annotations

@@ -241,7 +241,7 @@ def _pool(record: Mapping[str, Any]) -> Pool:
 
 
 def _request_record(request: Request) -> list[Any]:
-    workers = request.workers  # for the same pools
+    workers = request.workers
     return [
         request.key,
         request.job_id,
@@ -252,12 +252,15 @@ def _request_record(request: Request) -> list[Any]:
         request.pools,
         request.priority,
         request.beyond,
-        None if workers is None else [workers.count, workers.least, workers.amounts],
+        None if workers is None else [workers.count, workers.least, workers.amounts, workers.pools],
     ]
 
 
 def _request(record: Sequence[Any], run: int) -> Request:
     key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond, workers = record
     pools = None if pools is None else tuple(pools)
-    wanted = None if workers is None else DaskWorkers(workers[0], workers[1], workers[2], pools)
+    wanted = None
+    if workers is not None:
+        count, least, own, names = workers
+        wanted = DaskWorkers(count, least, own, None if names is None else tuple(names))
     return Request(key, job_id, rule, attempt, amounts, runtime_s, pools, priority, beyond, wanted, run=run)

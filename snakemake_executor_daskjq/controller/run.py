@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from ..journal.journal import SCHEMA, Journal, RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from ..errors import DaskjqError
     from ..model.outcome import Outcome
@@ -51,6 +51,7 @@ class Run:
             self.history.save()
         except OSError as error:
             self._reporter.warn(f"What this run has learned of its rules could not be kept: {error}")
+        self._folder.forget_workers()
         self._journal.write(events.RunEnded(cancelled=cancelled))
         self._journal.close()
         if summary is None:
@@ -69,9 +70,9 @@ class Run:
         """Remember what a job has used, for later runs."""
         self.history.learn(rule, usage)
 
-    def drop_workers(self, leader: str) -> None:
-        """The Dask workers of this job are to end: they do when their folder is gone."""
-        shutil.rmtree(self._folder.dask_workers(leader), ignore_errors=True)
+    def dask_workers(self, key: str) -> Path:
+        """Where the Dask workers of a job meet."""
+        return self._folder.dask_workers(key)
 
     def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
         self._reporter.job_ended(request, outcome, pilot)

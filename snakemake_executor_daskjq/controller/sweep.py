@@ -52,6 +52,7 @@ async def sweep(folder: RunFolder, scheduler: str | None) -> list[str]:
     answers = await asyncio.gather(*work, return_exceptions=True)
     for name in ("ca", "cert", "key"):
         (folder.tls / f"{name}.pem").unlink(missing_ok=True)
+    folder.forget_workers()
     shutil.rmtree(folder.path / "dask", ignore_errors=True)
     left = [f"batch jobs {', '.join(unknown)} of a pool that the journal does not name"] if unknown else []
     return [*left, *(str(answer) for answer in answers if answer)]

@@ -126,8 +126,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             except NotPreparedError as error:
                 self._fail_unstarted(info, request, str(error))
                 continue
-            folder = None if request.workers is None else self._folder.dask_workers(launch.key)
-            self._reporting.add(info, request.rule, launch, folder)
+            self._reporting.add(info, request.rule, launch)
             self.report_job_submission(info)
             worker = "" if request.workers is None else spec_of(self._worker_launch(launch, request.workers)).text
             batch.append((request, replace(spec_of(launch), worker=worker)))
@@ -294,8 +293,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             "priority": getattr(job, "priority", 0),
         }
         members = tuple(job.rules) if job.is_group() else ()
-        if not members and self._is_in_container(job):
-            resources = {**resources, "dask_workers": 0}  # they can't be started in it, and its job starts its own
+        if not members and "dask_workers" in resources and self._is_alone(job):
+            resources = {**resources, "dask_workers": 0}
         try:
             return mapping.request_of(resources, pools, members=members, **own)
         except DaskjqError as error:
@@ -306,9 +305,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._fail_unstarted(SubmittedJobInfo(job), request, str(error))
             return None
 
-    def _is_in_container(self, job: Any) -> bool:
+    def _is_alone(self, job: Any) -> bool:
+        """Whether others can't be where a job is, in a container or without shared files: then it has Dask workers."""
         deployment = self.workflow.deployment_settings.deployment_method
-        return DeploymentMethod.APPTAINER in deployment and bool(job.rule.container_img)
+        is_in_container = DeploymentMethod.APPTAINER in deployment and bool(job.rule.container_img)
+        shared = (SharedFSUsage.INPUT_OUTPUT, SharedFSUsage.SOFTWARE_DEPLOYMENT, SharedFSUsage.SOURCES)
+        return is_in_container or not all(self._arguments.shares(usage) for usage in shared)
 
     def _fail_unstarted(self, info: SubmittedJobInfo, request: Request, why: str) -> None:
         """A job fails before it is submitted. Snakemake hears of it as of any other end."""
@@ -390,12 +392,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
         )
 
     def _with_invitation(self, launch: Launch, workers: DaskWorkers) -> Launch:
-        """A rule's job that learns of its Dask workers, which find it by a folder of their own."""
-        folder = self._folder.dask_workers(launch.key)
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """A rule's job that learns of its Dask workers; the controller says where they meet."""
         memory_mb = workers.amounts.get("mem_mb")
         invitation = Invitation(
-            folder=str(folder.absolute()),
+            folder="",
             count=workers.count,
             least=workers.least,
             threads=workers.amounts["cores"],

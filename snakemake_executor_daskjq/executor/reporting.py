@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import glob
 import os
 import queue
-import shutil
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from snakemake_interface_common.exceptions import WorkflowError
 
 from ..model.outcome import End
+from ..model.rendezvous import VARIABLE
 from ..text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
     from snakemake_interface_executor_plugins.executors.real import RealExecutor
@@ -47,12 +47,6 @@ class Submitted:
     log_path: str
     is_direct: bool
     is_sent: bool = False
-    workers_folder: Path | None = None
-
-    def release(self) -> None:
-        """The job is over: Dask workers of it on other pilots end when this folder is gone."""
-        if self.workers_folder is not None:
-            shutil.rmtree(self.workers_folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +85,7 @@ class Reporting:
         self._executor = executor
         self._keep_logs = keep_logs
         self._logs: dict[Any, str] = {}  # of jobs that have succeeded as far as we know
+        self._with_workers: set[str] = set()  # logs of jobs whose Dask workers have some, too
         self.is_ending = False  # for a job that has failed; no other is to begin
         self.untouched: set[str] = set()  # the keys of jobs that were withdrawn
         self._has_withdrawn = False
@@ -118,10 +113,11 @@ class Reporting:
         if threading.current_thread() is not self._thread and self._thread.ident is not None:
             self._thread.join(timeout=JOIN_S)
 
-    def add(self, info: SubmittedJobInfo, rule: str, launch: Launch, workers_folder: Path | None = None) -> None:
-        """A job is about to be submitted. Its Dask workers, if it gets any, find it by a folder."""
-        is_direct = launch.command is not None
-        self.submitted[launch.key] = Submitted(info, rule, launch.log_path, is_direct, workers_folder=workers_folder)
+    def add(self, info: SubmittedJobInfo, rule: str, launch: Launch) -> None:
+        """A job is about to be submitted."""
+        if VARIABLE in launch.env:
+            self._with_workers.add(launch.log_path)
+        self.submitted[launch.key] = Submitted(info, rule, launch.log_path, launch.command is not None)
 
     def sent(self, key: str) -> None:
         """The controller has it."""
@@ -135,8 +131,10 @@ class Reporting:
     def accepted(self, job: Any) -> None:
         """Snakemake has found all outputs of a successful job: nobody will look for its log."""
         if (log_path := self._logs.pop(job, "")) and not self._keep_logs:
-            with contextlib.suppress(OSError):
-                os.unlink(log_path)
+            of_workers = glob.iglob(f"{glob.escape(log_path)}.dask.*") if log_path in self._with_workers else ()
+            for path in (log_path, *of_workers):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
 
     def failed(self, job: Any) -> None:
         """A try of a job has failed. Where that ends the run, jobs that have not begun are withdrawn."""
@@ -164,9 +162,7 @@ class Reporting:
         """Take out, one by one, the jobs that Snakemake has not heard of; the thread may be at work still."""
         with contextlib.suppress(KeyError):
             while True:
-                key, job = self.submitted.popitem()
-                job.release()
-                yield key, job
+                yield self.submitted.popitem()
 
     # -- what the controller says ----------------------------------------------------------------------------------
 
@@ -237,7 +233,6 @@ class Reporting:
         job, outcome = self.submitted.pop(ended.key, None), ended.outcome
         if job is None:  # the run ends, and has taken it out
             return
-        job.release()
         if outcome.warning:
             self.warn(f"a job of rule {job.rule} {outcome.warning}; log: {job.log_path}")
         succeeded, unwritten = outcome.end is End.SUCCEEDED, ""
@@ -263,7 +258,6 @@ class Reporting:
         for key in keys:
             if (job := self.submitted.pop(key, None)) is None:
                 continue
-            job.release()
             if self._direct is not None:
                 self._direct.ended(key)
             self.interrupted(job, begun=False)

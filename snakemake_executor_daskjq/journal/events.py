@@ -74,6 +74,15 @@ class JobSubmitted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobHeld(Event):
+    """A job with Dask workers waits until the job `by` has got as many as that needs; "" when it waits no more."""
+
+    name: ClassVar[str] = "job_held"
+    key: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobPlaced(Event):
     """A pilot had room: the job became a Dask future on it. `tries` counts placements, from 1."""
 

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,7 @@ class RunFolder:
         self.pilot_logs = self.path / "pilots"
         self.tls = self.path / "tls"
         self.dask_log = self.path / "dask.log"
+        self._dask_workers = self.path / "dask-workers"
         self.controller_log = self.path / "controller.log"
         self._log_folders: dict[str, Path] = {}  # that are there, by rule
 
@@ -68,7 +70,11 @@ class RunFolder:
 
     def dask_workers(self, key: str) -> Path:
         """The folder by which Dask workers of a rule, as jobs of their own, find the job of that key."""
-        return self.path / "dask-workers" / file_name(key)
+        return self._dask_workers / file_name(key)
+
+    def forget_workers(self) -> None:
+        """Remove what lets Dask workers find their rules' jobs, and the keys of those that is in it."""
+        shutil.rmtree(self._dask_workers, ignore_errors=True)
 
     def job_log(self, rule: str, key: str) -> Path:
         """The log of one job and attempt; its folder exists afterwards."""

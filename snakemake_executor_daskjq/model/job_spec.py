@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from .rendezvous import VARIABLE, Invitation
 from .request import Command, Launch, Limits, WarmStart
 
 _LAUNCH = tuple(field.name for field in fields(Launch) if field.name not in ("command", "grant"))
@@ -34,6 +35,18 @@ def spec_of(launch: Launch) -> JobSpec:
     if (command := launch.command) is not None:
         fields["command"] = {name: getattr(command, name) for name in _COMMAND}
     return JobSpec(launch.key, _encode(fields))
+
+
+def invited(leader: JobSpec, folder: str) -> JobSpec:
+    """That of one try of a job with Dask workers, which meet in a folder of their own."""
+    return replace(leader, text=_invited(leader.text, folder), worker=_invited(leader.worker, folder))
+
+
+def _invited(text: str, folder: str) -> str:
+    launch = launch_of(text)
+    invitation = Invitation.of(launch.env)
+    assert invitation is not None
+    return spec_of(replace(launch, env={**launch.env, VARIABLE: replace(invitation, folder=folder).text()})).text
 
 
 def worker_spec(leader: JobSpec, key: str) -> JobSpec:

@@ -8,7 +8,6 @@ the rule's job has ended, or when it can't have workers: whoever looks at it end
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,17 +18,6 @@ VARIABLE = "DASKJQ_DASK_WORKERS"
 """The variable that tells a rule's job of its workers: an `Invitation` as JSON."""
 
 FILE = "scheduler.json"
-
-
-def is_over(folder: str) -> bool:
-    """Whether the folder was removed; one that can't be looked at just now was not."""
-    try:
-        os.stat(folder)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        pass
-    return False
 
 
 @dataclass(frozen=True, slots=True)

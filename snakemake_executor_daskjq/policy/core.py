@@ -34,13 +34,14 @@ from .waits import waits_for
 from .work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ..model.pool import Pool
     from ..model.request import Request
     from .budget import Budget
     from .messages import Event, Instruction
     from .pilots import Pilot
+    from .rooms import Room
 
 UPKEEP_S = 0.25
 """Pilots are thought about at most this often, for each time costs by pilots; jobs are placed at once."""
@@ -88,7 +89,7 @@ class Core:
         self._changed: dict[str, Pilot] = {}  # pilots on which jobs have started or ended since the last round
         self._upkeep_from = -math.inf  # pilots are not thought about again before
         self._upkeep_at = -math.inf
-        self._are_workers_queued = False  # since jobs were placed last
+        self._is_to_be_placed = False  # since jobs were placed last, more may have found room
         self._is_over = False
         self._woken_at = math.inf
 
@@ -166,6 +167,7 @@ class Core:
                 self._end_run(event.run, now)
             case messages.ControllerEnds():
                 self._is_over = True
+                self._end_workers(now)
                 self.pilots.close(now)
 
     # -- jobs ---------------------------------------------------------------------------------------------------
@@ -173,14 +175,16 @@ class Core:
     def _submit(self, asked: Request, now: float) -> None:
         request = self._with_memory(asked)
         self._jobs[request.key] = Job(request)
-        self._queue(request, now)
         self._note_submitted(request)
+        self._queue(request, now)
 
     def _queue(self, request: Request, now: float) -> None:
         if self.runs[request.run].has_given_up:
             return  # it waits for the end of its run
-        if request.workers is None or self._gangs.turn_of(request):
+        if request.workers is None or self._gangs.may_be_queued(request):
             self._ready.push(request, now)
+        else:
+            self._record_held([request])
 
     def _withdraw(self, run: int, now: float) -> None:
         waiting = self.waiting(run)
@@ -190,7 +194,7 @@ class Core:
             self._out.record(journal.JobWithdrawn(key=key), run)
             self._out.add(messages.ReportEnd(self._jobs.pop(key).request, Outcome(End.WITHDRAWN), ""))
             self._gangs.leader_ended(key)
-        self._queue_next_leader(now)
+        self._queue_released(now)
 
     def _end_run(self, run: int, now: float) -> None:
         """Forget the run's jobs that wait, and end those that run. It is over once none of them is left."""
@@ -206,7 +210,7 @@ class Core:
                 self._out.add(messages.EndJob(key, job.pilot))
             else:
                 del self._jobs[key]
-        self._queue_next_leader(now)
+        self._queue_released(now)
         self._close_run(run, now)
 
     def _close_run(self, run: int, now: float) -> None:
@@ -230,7 +234,7 @@ class Core:
         """
         estimates = self.runs[request.run].estimates
         wanted = None if "mem_mb" in request.amounts else estimates.memory_mb(request.rule)
-        if wanted is None:
+        if wanted is None or request.workers is not None:  # whose room beside it was reckoned with what it asks for
             return request
         offers = [pool.amounts["mem_mb"] for pool in self._work.fitting(request)]
         return replace(request, amounts={**request.amounts, "mem_mb": min([wanted, *offers])})
@@ -257,10 +261,10 @@ class Core:
         self._out.record(journal.JobPlaced(key=request.key, pilot=pilot.name, tries=job.tries), request.run)
         self._out.add(messages.StartJob(request, pilot.name))
         if request.workers is not None:
-            self._queue_workers(self._gangs.leader_started(request), now)
+            self._gather(request, pilot, now)
         elif request.leader:
             self._gangs.worker_started(request)
-            self._queue_next_leader(now)
+            self._queue_released(now)
 
     def _job_ended(self, event: messages.JobEnded, now: float) -> None:
         job = self._jobs.get(event.key)
@@ -273,6 +277,7 @@ class Core:
                 self._lost(job, pilot, outcome, now)
             else:
                 job.lost = outcome  # it may start elsewhere once its pilot is known dead
+                self._disband(job.request, now)
             return
         self._end_try(job, pilot, outcome, now, reported=not job.is_unwanted)
         if outcome.end in (End.SUCCEEDED, End.FAILED) and not job.request.leader:
@@ -323,11 +328,11 @@ class Core:
             job.losses = job.losses.with_one(pilot.name, outcome.detail, crash=outcome.detail != PILOT_GONE)
         # A Dask worker gets another in its place, and what nobody wants any more is not started again.
         retry = not (job.losses.given_up or job.request.leader or job.is_unwanted)
-        self._end_try(job, pilot, outcome, now, reported=not retry)
+        self._end_try(job, pilot, outcome, now, reported=not (retry or job.request.leader))
+        self._disband(job.request, now)
         if retry:
-            if job.losses.suspect:
+            if job.losses.suspect and job.request.workers is None:  # which need the room beside it
                 job.request = self._alone(job.request)
-            self._disband(job.request.key, now)
             self._queue(job.request, now)
         else:
             self._report(job, pilot, Outcome(End.LOST, detail=job.losses.reason()), now)
@@ -338,45 +343,83 @@ class Core:
         if job.is_unwanted:
             self._close_run(job.request.run, now)
         elif job.request.leader:
-            self._worker_ended(job.request, outcome, now)
+            self._worker_ended(job, outcome, now)
         else:
-            self._disband(job.request.key, now)
+            self._disband(job.request, now)
             self._out.add(messages.ReportEnd(job.request, outcome, pilot.name))
 
     # -- rules with Dask workers that are jobs of the run -------------------------------------------------------
+
+    def _gather(self, leader: Request, pilot: Pilot, now: float) -> None:
+        """A leader starts: queue its workers, and hold other leaders until it has as many as it needs."""
+        workers, held = self._gangs.leader_started(leader)
+        self._ready.remove(held)
+        self._record_held(self._jobs[key].request for key in sorted(held))
+        self._queue_workers(workers, now)
+        room = self._work.room_for_workers(leader, pilot)
+        if room < self._gangs[leader.key].wanted.least:
+            self._fail_for_workers(leader, f"there is room for {room} of the Dask workers that it needs", now)
 
     def _queue_workers(self, workers: Iterable[Request], now: float) -> None:
         for worker in workers:
             self._jobs[worker.key] = Job(worker)
             self._ready.push(worker, now)
             self._out.record(journal.JobSubmitted.of(worker), worker.run)
-            self._are_workers_queued = True
+            self._is_to_be_placed = True
 
-    def _worker_ended(self, worker: Request, outcome: Outcome, now: float) -> None:
-        self._queue_workers(self._gangs.worker_ended(worker, by_itself=outcome.end is not End.LOST), now)
-        if self._gangs.gives_up(worker.leader):
-            self._out.tell(
-                f"Dask workers of rule {worker.rule.removesuffix('.worker')} end again and again, the last one: "
-                f"{outcome.reason()}. So the rule fails. The logs of its Dask workers lie beside its own.",
-                warning=True,
-                run=worker.run,
-            )
-            self._out.add(messages.DropWorkers(worker.leader, worker.run))
-            self._queue_next_leader(now)
+    def _take_back(self, workers: Collection[str]) -> None:
+        self._ready.remove(workers)
+        for key in sorted(workers):
+            worker = self._jobs.pop(key).request
+            self._out.record(journal.JobWithdrawn(key=key), worker.run)
 
-    def _disband(self, leader: str, now: float) -> None:
-        """A leader has ended, or was lost. Its workers that run end by themselves, for their scheduler is gone."""
-        waiting = self._gangs.leader_ended(leader)
-        self._ready.remove(waiting)
-        for key in sorted(waiting):
-            worker = self._jobs.pop(key)
-            self._out.record(journal.JobWithdrawn(key=key), worker.request.run)
-        self._queue_next_leader(now)
+    def _worker_ended(self, job: Job, outcome: Outcome, now: float) -> None:
+        worker, is_lost = job.request, outcome.end is End.LOST
+        if is_lost:
+            self._out.record(journal.JobWithdrawn(key=worker.key), worker.run)  # another takes its place
+        more, spare = self._gangs.worker_ended(worker, is_failure=not is_lost or bool(job.losses.crashes))
+        self._take_back(spare)
+        self._queue_workers(more, now)
+        leader = self._jobs.get(worker.leader)
+        if leader is not None and self._gangs.has_failed(worker.leader):
+            why = f"its Dask workers end again and again, the last one: {outcome.reason()}"
+            self._fail_for_workers(leader.request, why, now)
 
-    def _queue_next_leader(self, now: float) -> None:
-        if (leader := self._gangs.next()) is not None:
+    def _fail_for_workers(self, leader: Request, why: str, now: float) -> None:
+        """Let a leader fail: it ends when its workers' folder is gone."""
+        self._out.tell(
+            f"Rule {leader.rule} fails: {why}. The logs of Dask workers lie beside that of their rule's job "
+            f"({leader.key}).",
+            warning=True,
+            run=leader.run,
+        )
+        self._disband(leader, now)
+
+    def _disband(self, leader: Request, now: float) -> None:
+        """A try of a leader is over, or fails: its workers that run end by themselves, those that wait do not begin."""
+        if leader.workers is not None:
+            self._take_back(self._gangs.leader_ended(leader.key))
+            self._out.add(messages.DropWorkers(leader.key))
+            self._queue_released(now)
+
+    def _record_held(self, leaders: Iterable[Request]) -> None:
+        for leader in leaders:
+            self._out.record(journal.JobHeld(key=leader.key, by=self._gangs.gathering), leader.run)
+
+    def _queue_released(self, now: float) -> None:
+        released = self._gangs.released()
+        self._record_held(released)
+        for leader in released:
             self._ready.push(leader, now)
-            self._are_workers_queued = True
+            self._is_to_be_placed = True
+
+    def _end_workers(self, now: float) -> None:
+        """Count what workers have used that a leader has left, which are ended with the run."""
+        for job in list(self._jobs.values()):
+            if job.pilot and job.request.leader and job.request.leader not in self._jobs and job.lost is None:
+                outcome = Outcome(End.SUCCEEDED, started_at=job.placed_at, ended_at=now)
+                self._end_try(job, self.pilots[job.pilot], outcome, now, reported=True)
+                del self._jobs[job.request.key]
 
     def _alone(self, request: Request) -> Request:
         """A job that may be what takes pilots down has its last try on a pilot of its own."""
@@ -403,10 +446,10 @@ class Core:
 
     def _place_and_plan(self, now: float) -> list[float]:
         """Place what fits, and think about pilots where that is due. When to look again at the latest."""
-        self._are_workers_queued = True
-        while self._are_workers_queued:
-            self._are_workers_queued = False
-            for request, room in place(self._ready, self.pilots.ledger, now):
+        self._is_to_be_placed = True
+        while self._is_to_be_placed:
+            self._is_to_be_placed = False
+            for request, room in self._one_leader_of(place(self._ready, self.pilots.ledger, now), now):
                 self._start(request, self.pilots[room.pilot], now)
         changed, self._changed = self._changed, {}
         for pilot in changed.values():
@@ -417,6 +460,15 @@ class Core:
             self._upkeep_from = now + UPKEEP_S
             self._upkeep_at = max(self._upkeep_from, min(due, default=math.inf))
         return [self._upkeep_at]
+
+    def _one_leader_of(self, placed: list[tuple[Request, Room]], now: float) -> list[tuple[Request, Room]]:
+        """Those of the jobs that have found room that start: one gang at a time gathers, other leaders go back."""
+        for request, room in [one for one in placed if one[0].workers is not None][1:]:
+            self.pilots.ledger.give_back(room, request.key)
+            self._ready.push(request, now)
+            placed.remove((request, room))
+            self._is_to_be_placed = True
+        return placed
 
     def _sent_ahead(self, pilot: Pilot, now: float) -> list[Request]:
         on_pilot = {key: self._jobs[key] for key in pilot.jobs}

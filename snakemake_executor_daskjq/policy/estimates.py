@@ -137,6 +137,7 @@ class Estimates:
                 count,
                 max(expected_s or UNKNOWN_RUNTIME_S, now - oldest.get(request.rule, now))
                 + self._following_s(request.rule, frozenset(), ahead_s) / jobs[request.rule],
+                at_once=bool(request.leader),
             )
             for request, count, expected_s in lines
         ]

@@ -80,3 +80,12 @@ def misfits_new_pilot(request: Request, pool: Pool) -> list[Misfit]:
 def could_hold(request: Request, pool: Pool) -> bool:
     """True if the pool is open to the job and its pilots can hold it."""
     return request.may_use(pool.name) and not misfits_new_pilot(request, pool)
+
+
+def times(amounts: Mapping[str, int], offer: Mapping[str, int]) -> int:
+    """How often such a job is in an offer.
+
+    >>> times({"cores": 2, "mem_mb": 3000}, {"cores": 8, "mem_mb": 10000})
+    3
+    """
+    return max(0, min(offer.get(name, 0) // amount for name, amount in amounts.items()))

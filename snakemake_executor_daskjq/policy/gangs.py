@@ -8,7 +8,6 @@ before every younger gang. So the oldest gang that lacks some gets all room that
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -26,30 +25,39 @@ SPARE_FAILURES = 3
 class Gang:
     """A leader that runs, and its workers.
 
-    `running` and `waiting` are the keys of its workers.
+    `running` are the keys of its workers, `waiting` those of workers that wait for room, and whether it needs them.
     """
 
     leader: Request
     number: int
     running: set[str] = field(default_factory=set)
-    waiting: set[str] = field(default_factory=set)
+    waiting: dict[str, bool] = field(default_factory=dict)
     started: int = 0
     failures: int = 0
-    has_given_up: bool = False
 
     @property
     def wanted(self) -> DaskWorkers:
         assert self.leader.workers is not None
         return self.leader.workers
 
-    def more(self) -> list[Request]:
-        """The requests of the workers that it lacks."""
-        return [self._worker() for _ in range(self.wanted.count - len(self.running) - len(self.waiting))]
+    @property
+    def is_complete(self) -> bool:
+        return len(self.running) >= self.wanted.least
 
-    def _worker(self) -> Request:
+    def more(self) -> tuple[list[Request], set[str]]:
+        """The workers that are to be queued, and those that are to be taken back for them."""
+        needed = self.wanted.least - len(self.running) - sum(self.waiting.values())
+        new = [self._worker(is_needed=True) for _ in range(needed)]
+        others = self.wanted.count - len(self.running) - len(self.waiting)
+        new += [self._worker(is_needed=False) for _ in range(others)]
+        spare = [key for key, is_needed in self.waiting.items() if not is_needed][: max(0, -others)]
+        for key in spare:
+            del self.waiting[key]
+        return new, set(spare)
+
+    def _worker(self, *, is_needed: bool) -> Request:
         leader, workers = self.leader, self.wanted
         self.started += 1
-        is_needed = len(self.running) + len(self.waiting) < workers.least
         worker = replace(
             leader,
             key=f"{leader.key}.worker-{self.number}-{self.started}",
@@ -61,92 +69,88 @@ class Gang:
             workers=None,
             leader=leader.key,
         )
-        self.waiting.add(worker.key)
+        self.waiting[worker.key] = is_needed
         return worker
 
 
 class Gangs:
-    """All gangs of a run, and leaders that have to wait for their turn."""
+    """All gangs of a run, and the leaders that have not started; `gathering` is the one whose gang is incomplete."""
 
     def __init__(self) -> None:
         self._gangs: dict[str, Gang] = {}  # by the leader's key
-        self._turn: deque[Request] = deque()
-        self._gathering = ""  # the leader that is in the queue, or whose gang is not complete yet
+        self._queued: dict[str, Request] = {}  # leaders that may start
+        self._held: dict[str, Request] = {}  # leaders that have to wait until another has gathered
+        self.gathering = ""
         self._count = 0
 
     def __len__(self) -> int:
-        """How many leaders wait for their turn."""
-        return len(self._turn)
+        """How many leaders have to wait."""
+        return len(self._held)
 
-    def turn_of(self, leader: Request) -> bool:
-        """Whether a leader may be queued; else it waits here for its turn."""
-        if not self._gathering:
-            self._gathering = leader.key
-        if self._gathering == leader.key:
-            return True
-        self._turn.append(leader)
-        return False
-
-    def next(self) -> Request | None:
-        """The leader whose turn it is now: to be queued. Snakemake's priority goes first, then who came first."""
-        if self._gathering or not self._turn:
-            return None
-        leader = max(self._turn, key=lambda request: request.priority)
-        self._turn.remove(leader)
-        self._gathering = leader.key
-        return leader
+    def __getitem__(self, leader: str) -> Gang:
+        return self._gangs[leader]
 
     def held(self) -> list[str]:
-        """The keys of leaders that wait for their turn."""
-        return [leader.key for leader in self._turn]
+        """The keys of leaders that have to wait."""
+        return list(self._held)
+
+    def may_be_queued(self, leader: Request) -> bool:
+        """Whether a leader may start when there is room; else it is held here."""
+        (self._held if self.gathering else self._queued)[leader.key] = leader
+        return not self.gathering
+
+    def released(self) -> list[Request]:
+        """The leaders that may be queued now, which were held."""
+        if self.gathering:
+            return []
+        released, self._held = self._held, {}
+        self._queued |= released
+        return list(released.values())
 
     @property
     def lack_workers(self) -> bool:
         """Whether workers of some gang wait for room."""
         return any(gang.waiting for gang in self._gangs.values())
 
-    def leader_started(self, leader: Request) -> list[Request]:
-        """A leader has been placed: the workers that are to be queued."""
+    def leader_started(self, leader: Request) -> tuple[list[Request], set[str]]:
+        """A leader has been placed: the workers that are to be queued, and the leaders that are to be held."""
         self._count += 1
         gang = self._gangs[leader.key] = Gang(leader, self._count)
-        return gang.more()
+        self.gathering = leader.key
+        self._queued.pop(leader.key, None)
+        held, self._queued = self._queued, {}
+        self._held |= held
+        return gang.more()[0], set(held)
 
     def worker_started(self, worker: Request) -> None:
         gang = self._gangs[worker.leader]
-        gang.waiting.discard(worker.key)
+        del gang.waiting[worker.key]
         gang.running.add(worker.key)
-        if len(gang.running) >= gang.wanted.least:
+        if gang.is_complete:
             self._gathered(worker.leader)
 
-    def worker_ended(self, worker: Request, *, by_itself: bool) -> list[Request]:
-        """A worker has ended, or was lost: those that are to be queued in its place."""
+    def worker_ended(self, worker: Request, *, is_failure: bool) -> tuple[list[Request], set[str]]:
+        """A worker has ended, or was lost: those that are to be queued in its place, and to be taken back for them."""
         gang = self._gangs.get(worker.leader)
-        if gang is None:
-            return []  # its leader has ended, and so it did
+        if gang is None or worker.key not in gang.running:
+            return [], set()  # of an earlier try of its leader
         gang.running.discard(worker.key)
-        gang.waiting.discard(worker.key)
-        gang.failures += by_itself
-        return gang.more() if gang.failures <= SPARE_FAILURES * gang.wanted.count else []
+        gang.failures += is_failure
+        return ([], set()) if self.has_failed(worker.leader) else gang.more()
 
     def leader_ended(self, key: str) -> set[str]:
-        """A leader has ended, was lost, or is withdrawn: its workers that wait, which are to be taken back.
-
-        Those that run end by themselves, for their scheduler is gone.
-        """
-        self._turn = deque(leader for leader in self._turn if leader.key != key)
+        """A leader has ended, was lost, or is withdrawn: its workers that wait, which are to be taken back."""
+        self._queued.pop(key, None)
+        self._held.pop(key, None)
         self._gathered(key)
         gang = self._gangs.pop(key, None)
-        return set() if gang is None else gang.waiting
+        return set() if gang is None else set(gang.waiting)
 
-    def gives_up(self, leader: str) -> bool:
-        """Whether workers of a gang have ended by themselves so often that it gets no more. Others may gather then."""
+    def has_failed(self, leader: str) -> bool:
+        """Whether workers of a gang have ended by themselves so often that it gets no more."""
         gang = self._gangs.get(leader)
-        if gang is None or gang.failures <= SPARE_FAILURES * gang.wanted.count or gang.has_given_up:
-            return False
-        gang.has_given_up = True
-        self._gathered(leader)
-        return True
+        return gang is not None and gang.failures > SPARE_FAILURES * gang.wanted.count
 
     def _gathered(self, leader: str) -> None:
-        if self._gathering == leader:
-            self._gathering = ""
+        if self.gathering == leader:
+            self.gathering = ""

@@ -340,10 +340,9 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class DropWorkers:
-    """The Dask workers of a job can't run: let those that do end, and the job learn of it."""
+    """The Dask workers of a try of a job are to end: it has ended, or it is to fail for want of them."""
 
     leader: str
-    run: int = 1
 
 
 @dataclass(frozen=True, slots=True)

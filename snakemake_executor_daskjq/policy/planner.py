@@ -14,6 +14,7 @@ where that is better: which pool is best for which job is open as soon as some j
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -45,11 +46,15 @@ Floors: TypeAlias = "Sequence[tuple[frozenset[int], int]]"
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """`jobs` waiting jobs that look like `request` and take about `expected_s` seconds each."""
+    """`jobs` waiting jobs that look like `request` and take about `expected_s` seconds each.
+
+    Those `at_once` are to run at a time: none makes room for another by ending.
+    """
 
     request: Request
     jobs: int
     expected_s: float
+    at_once: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +157,9 @@ def plan(demands: Iterable[Demand], supplies: Sequence[Supply], *, program: bool
     With `program` False only the greedy answer is made, which takes milliseconds; `gap` is None then where jobs have
     a choice of pools, so that the program might find a better one.
     """
+    demands = list(demands)
     work = _digest(demands, supplies)
-    floors = _floors(work, supplies)
+    floors = [*_floors(work, supplies), *_floors_at_once(demands, supplies)]
     more = _greedy(work, supplies, floors)
     price, method = _price(more, work, supplies), "greedy"
     bound = _bound(work, supplies, floors)
@@ -216,6 +222,32 @@ def _floors(work: Sequence[Work], supplies: Sequence[Supply]) -> Floors:
     return floors
 
 
+def _floors_at_once(demands: Iterable[Demand], supplies: Sequence[Supply]) -> Floors:
+    """As many pilots as hold those jobs that are to run at a time: none makes room for another by ending.
+
+    That they wait says that no running pilot has room for them; those that come have all of it.
+    """
+    jobs: Counter[tuple[tuple[int, int], ...]] = Counter()
+    for demand in demands:
+        if not demand.at_once:
+            continue
+        amounts = demand.request.amounts
+        usable = {
+            index: min(_counts(amounts, supply.pool.amounts).values())
+            for index, supply in enumerate(supplies)
+            if could_hold(demand.request, supply.pool)
+        }
+        jobs[tuple(usable.items())] += demand.jobs
+    floors = []
+    for kinds, count in jobs.items():
+        left = count - sum(supplies[index].coming * each for index, each in kinds)
+        possible = {index: each for index, each in kinds if supplies[index].most}
+        if left > 0 and possible:
+            least = math.ceil(left / max(possible.values()))
+            floors.append((frozenset(possible), min(least, sum(supplies[index].most for index in possible))))
+    return floors
+
+
 def _price(more: Sequence[int], work: Sequence[Work], supplies: Sequence[Supply]) -> float:
     left = [_offers(supply, n, work) for supply, n in zip(supplies, more, strict=True)]
     late = sum(item.late * _cover(item, left, supplies) for item in work)
@@ -250,7 +282,8 @@ def _greedy(work: Sequence[Work], supplies: Sequence[Supply], floors: Floors) ->
     more = [0] * len(supplies)
     for pools, least in floors:
         while sum(more[index] for index in pools) < least:
-            more[min(pools, key=lambda index: (supplies[index].price, index))] += 1
+            free = [index for index in pools if more[index] < supplies[index].most]
+            more[min(free, key=lambda index: (supplies[index].price, index))] += 1
     left = [_offers(supply, n, work) for supply, n in zip(supplies, more, strict=True)]
     for item in work:
         uncovered = _cover(item, left, supplies)

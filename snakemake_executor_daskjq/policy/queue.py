@@ -161,8 +161,8 @@ class ReadyQueue:
         return group.take(index)
 
     def remove(self, keys: Collection[str]) -> None:
-        """Take these out."""
-        for group in self._groups.values():
+        """Take these out: at the cost of all that wait, unless there are none."""
+        for group in self._groups.values() if keys else ():
             for index in range(len(group.waiting) - 1, -1, -1):
                 if group.waiting[index][3].key in keys:
                     self.take(group, index)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .estimates import UNKNOWN_RUNTIME_S
-from .fit import could_hold
+from .fit import could_hold, times
 from .idle import Prospects
 from .planner import SPAN_S
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from ..model.request import Request
     from .core import Job
     from .gangs import Gangs
-    from .pilots import Pilots
+    from .pilots import Pilot, Pilots
     from .planner import Demand, Supply
     from .queue import ReadyQueue
     from .runs import Runs
@@ -38,6 +39,17 @@ class Work:
     def fitting(self, request: Request) -> list[Pool]:
         """The pools whose pilots could hold it."""
         return [pool for pool in self._pilots.pools.values() if could_hold(request, pool)]
+
+    def room_for_workers(self, leader: Request, home: Pilot) -> int:
+        """How many of a leader's Dask workers all pilots together could ever hold, beside the leader on its own."""
+        assert leader.workers is not None
+        worker = replace(leader, amounts=leader.workers.amounts, pools=leader.workers.pools)
+        room = sum(pool.max_pilots * times(worker.amounts, pool.amounts) for pool in self.fitting(worker))
+        if could_hold(worker, home.pool):
+            offer = home.pool.amounts
+            left = {name: amount - leader.amounts.get(name, 0) for name, amount in offer.items()}
+            room -= times(worker.amounts, offer) - times(worker.amounts, left)
+        return room
 
     def running(self) -> Iterator[Job]:
         for pilot in self._pilots.all():

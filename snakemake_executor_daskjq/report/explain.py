@@ -37,7 +37,7 @@ def explain(run: Run, asked: str | None, now: float) -> Iterator[str]:
     shapes: dict[object, list[Job]] = {}
     for job in chosen:
         if job.waits:
-            shapes.setdefault((job.request.rule, job.request.shape), []).append(job)
+            shapes.setdefault((job.request.rule, job.request.shape, job.held_by), []).append(job)
     if run.over and shapes:
         yield "The run is over; these jobs had not started:"
     forecast = starts(run, now) if shapes and not run.over else {}
@@ -70,6 +70,9 @@ def _waiting(run: Run, jobs: list[Job], forecast: dict[str, tuple[float, str]], 
     names = f"{request.key}" if len(jobs) == 1 else f"{len(jobs)} jobs of rule {request.rule}"
     since = min(job.submitted_at for job in jobs)
     yield f"{names} ({wanted}): waiting since {_span(now - since)}."
+    if by := jobs[0].held_by:
+        yield f"  It starts once {by} has got the Dask workers that it needs: one rule at a time gathers them."
+        return
     for pool in run.pools.values():
         reason = ruled_out(request, pool)
         if reason:

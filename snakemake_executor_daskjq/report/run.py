@@ -30,6 +30,7 @@ class Job:
     pilot: str = ""
     placed_at: float = 0.0
     ended: dict[str, Any] | None = None
+    held_by: str = ""
 
     @property
     def waits(self) -> bool:
@@ -91,6 +92,9 @@ class Run:
             pools=None if pools is None else tuple(pools),
         )
         self.jobs[request.key] = Job(request, event["t"])
+
+    def _job_held(self, event: dict[str, Any]) -> None:
+        self.jobs[event["key"]].held_by = event["by"]
 
     def _job_placed(self, event: dict[str, Any]) -> None:
         job = self.jobs[event["key"]]

@@ -22,15 +22,24 @@ What only the Slurm executor knows (`cpus_per_task`, `gres` and so on) is transl
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from .. import batch
-from ..errors import ClosedPoolsError, InfeasibleRequestError, TooFewWorkersError, UnknownPoolError, remedy, shown
+from ..errors import (
+    ClosedPoolsError,
+    InfeasibleRequestError,
+    ResourceError,
+    TooFewWorkersError,
+    UnknownPoolError,
+    remedy,
+    shown,
+)
 from ..model.machine_view import GPU_NAMES
 from ..model.request import DaskWorkers, Request
-from ..policy.fit import misfits_new_pilot
+from ..policy.fit import misfits_new_pilot, times
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -108,15 +117,20 @@ def request_of(
     """
     pools = tuple(pools)
     opened = open_pools(rule, resources, pools, members)
-    usable = [pool for pool in pools if opened is None or pool.name in opened]
+    usable = _named(pools, opened)
     wanted = amounts(resources, {name for pool in pools for name in pool.others} - {"gpu"})
     beyond: Amounts = {}
     if batch.are_this_machine(usable):
         wanted, beyond = all_there_is(wanted, usable)
-    workers = None if members else dask_workers(resources, rule, wanted, usable, opened)
+    single = open_pools(rule, {**resources, "nodes": 1}, pools, members) if resources.get("dask_workers") else opened
+    workers = None if members else dask_workers(resources, rule, wanted, _named(pools, single), single)
     request = Request(key, job_id, rule, attempt, wanted, runtime_s(resources), opened, priority, beyond, workers)
     check_feasible(request, pools)
     return request
+
+
+def _named(pools: Iterable[Pool], names: tuple[str, ...] | None) -> list[Pool]:
+    return [pool for pool in pools if names is None or pool.name in names]
 
 
 def dask_workers(
@@ -128,6 +142,7 @@ def dask_workers(
 
     Raises
     ------
+    ResourceError : where a resource is no whole number.
     InfeasibleRequestError, TooFewWorkersError : where no pilot can hold one, or all together not as many as it needs.
 
     >>> from snakemake_executor_daskjq.model.pool import Pool
@@ -139,43 +154,59 @@ def dask_workers(
     >>> dask_workers({"dask_workers": 8}, "a", {"cores": 1}, [local], None)
     DaskWorkers(count=3, least=1, amounts={'cores': 1}, pools=None)
     """
-    count = integer(resources.get("dask_workers")) or 0
-    if count <= 0:
+    count = _whole(rule, resources, "dask_workers", 0)
+    if count == 0:
         return None
-    least = min(count, max(1, integer(resources.get("dask_workers_min")) or 1))
-    amounts = {
-        "cores": max(1, integer(resources.get("dask_worker_threads")) or 1),
-        "mem_mb": integer(resources.get("dask_worker_mem_mb")) or own.get("mem_mb", 0),
-    }
-    amounts = {name: amount for name, amount in amounts.items() if amount > 0}
-    room = _room_beside(own, amounts, pools)
+    least = min(count, _whole(rule, resources, "dask_workers_min", 1) or 1)
+    amounts = {"cores": _whole(rule, resources, "dask_worker_threads", 1) or 1}
+    mem_mb = _size_mb(resources, "dask_worker_mem")
+    if mem_mb is None:
+        mem_mb = _whole(rule, resources, "dask_worker_mem_mb", own.get("mem_mb", 0))
+    if mem_mb:
+        amounts["mem_mb"] = mem_mb
+    worker = Request("", 0, f"{rule} (a Dask worker of it)", 1, amounts, runtime_s(resources), opened)
+    leader = replace(worker, amounts=own)
+    room = _room_beside(leader, worker, pools)
     if batch.are_this_machine(pools):
         count = min(count, room)
         return DaskWorkers(count, min(least, count), amounts, opened) if count > 0 else None
-    check_feasible(Request("", 0, f"{rule} (a Dask worker of it)", 1, amounts, runtime_s(resources), opened), pools)
+    check_feasible(worker, pools)
     if least > room:
         raise TooFewWorkersError(rule, least, amounts, room)
     return DaskWorkers(count, least, amounts, opened)
 
 
-def _room_beside(own: Amounts, amounts: Amounts, pools: Sequence[Pool]) -> int:
-    """How many workers of these amounts all pilots together can hold beside a rule's own job.
+def _whole(rule: str, resources: Mapping[str, object], name: str, default: int) -> int:
+    """A resource that is a whole number from 0. Raises ResourceError where it is something else."""
+    value = resources.get(name)
+    if value is None:
+        return default
+    amount = integer(value)
+    if amount is None or amount < 0:
+        raise ResourceError(rule, name, value, "a whole number")
+    return amount
+
+
+def _room_beside(leader: Request, worker: Request, pools: Sequence[Pool]) -> int:
+    """How many workers all pilots together can hold beside a rule's own job, where that takes the least.
 
     >>> from snakemake_executor_daskjq.model.pool import Pool
     >>> pool = Pool("main", "slurm", cores=4, mem_mb=4000, max_pilots=2)
-    >>> _room_beside({"cores": 1, "mem_mb": 3500}, {"cores": 1, "mem_mb": 500}, [pool])
+    >>> leader = Request("a", 1, "a", 1, {"cores": 1, "mem_mb": 3500})
+    >>> _room_beside(leader, replace(leader, amounts={"cores": 1, "mem_mb": 500}), [pool])
     5
     """
 
-    def times(offer: Amounts) -> int:
-        return min(offer.get(name, 0) // amount for name, amount in amounts.items())
+    def held(pool: Pool, offer: Amounts) -> int:
+        return 0 if misfits_new_pilot(worker, pool) else times(worker.amounts, offer)
 
-    def taken(offer: Amounts) -> int:
-        left = {name: amount - own.get(name, 0) for name, amount in offer.items()}
-        return times(offer) - times(left) if min(left.values()) >= 0 else times(offer)
+    def taken(pool: Pool) -> int:
+        left = {name: amount - leader.amounts.get(name, 0) for name, amount in pool.amounts.items()}
+        return held(pool, pool.amounts) - held(pool, left)
 
-    everywhere = sum(pool.max_pilots * times(pool.amounts) for pool in pools)
-    return everywhere - min((taken(pool.amounts) for pool in pools), default=0)
+    homes = [pool for pool in pools if not misfits_new_pilot(leader, pool)]
+    everywhere = sum(pool.max_pilots * held(pool, pool.amounts) for pool in pools)
+    return everywhere - min(map(taken, homes), default=0)
 
 
 def all_there_is(wanted: Amounts, pools: Iterable[Pool]) -> tuple[Amounts, Amounts]:

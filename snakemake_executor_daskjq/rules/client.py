@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -23,7 +24,8 @@ from distributed.utils import get_ip
 
 from ..errors import DaskjqError
 from ..model.machine_view import GPU_NAMES, GPU_VARIABLES, NO_GPU, OWN_MB, RECORD
-from ..model.rendezvous import FILE, Invitation, is_over
+from ..model.rendezvous import FILE, Invitation
+from .meeting import is_over
 from .shape import SMALL_WORKER_MB, shape_of
 
 if TYPE_CHECKING:
@@ -39,8 +41,11 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 
 NO_PAGES: dict[str, list[str]] = {"distributed.scheduler.http.routes": [], "distributed.worker.http.routes": []}
 
-ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "CONDA_PREFIX", "VIRTUAL_ENV")
-"""What makes an environment of programs; workers have the rule's."""
+OF_A_JOB = re.compile(
+    r"DASKJQ_.*|TMPDIR|TEMP|TMP|MC_CORES|PYTHON_CPU_COUNT|DASK_TEMPORARY_DIRECTORY|.*_VISIBLE_DEVICES|HOSTNAME|PWD"
+    r"|(SLURM|SLURMD|PBS|SGE|LSB|LSF|OAR|MOAB|CONDOR|PMI|OMPI|PMIX)_.*|_CONDOR_.*|JOB_ID|NSLOTS|NCPUS|.*_NUM_THREADS"
+)
+"""Variables that workers have of their own; all others are the rule's."""
 
 WATCH_S = 1.0
 """So often a rule looks whether it is to have workers still."""
@@ -91,6 +96,8 @@ def dask_client(
     invitation = Invitation.of(os.environ)
     if invitation is not None and shape is None:
         return _with_workers_elsewhere(invitation, dashboard=dashboard)
+    if invitation is not None:
+        _say("this cluster has a shape of its own: the rule's dask_workers have nothing to do")
     gpus = devices_of(os.environ, _gpus(given))
     own_mb = max(OWN_MB, psutil.Process().memory_info().rss / 1e6 + ABOVE_OWN_MB)
     decided = shape_of(shape or given.get("dask"), int(threads), _mem_mb(given), own_mb, len(gpus))
@@ -131,10 +138,15 @@ def _with_workers_here(
 
 def _with_workers_elsewhere(invitation: Invitation, *, dashboard: bool) -> RuleClient:
     """The client of a cluster whose workers are jobs of the run, once as many have come as the rule needs."""
+    path = os.path.join(invitation.folder, FILE)
+    if _is_taken(path):
+        raise DaskjqError(
+            "The Dask workers of this rule belong to another dask_client that is still open. Close that one first "
+            "(with dask_client(...) as client: ...); a rule may have one after the other."
+        )
     # By itself Dask would listen on this machine only.
     where = {"interface": invitation.interface} if invitation.interface else {"host": invitation.host or get_ip()}
     cluster, use = _cluster(dashboard=dashboard, n_workers=0, threads_per_worker=1, **where)
-    path = os.path.join(invitation.folder, FILE)
     client = RuleClient(cluster, use, (invitation.count, invitation.threads, invitation.memory_mb), withdraw=path)
     security = cluster.security
     told = {
@@ -142,7 +154,9 @@ def _with_workers_elsewhere(invitation: Invitation, *, dashboard: bool) -> RuleC
         "key": security.tls_client_key,
         "cert": security.tls_client_cert,
         "python": sys.executable,
-        "variables": {name: os.environ[name] for name in ENVIRONMENT if name in os.environ},
+        "variables": {name: value for name, value in os.environ.items() if not OF_A_JOB.fullmatch(name)},
+        "cwd": os.getcwd(),
+        "pid": os.getpid(),
         "path": [os.path.abspath(entry) for entry in sys.path],  # what the script imports its workers have to find
     }
     _invite(path, told)
@@ -160,6 +174,13 @@ def _with_workers_elsewhere(invitation: Invitation, *, dashboard: bool) -> RuleC
             return client
 
 
+def _is_taken(path: str) -> bool:
+    """Whether another client of this job has the workers; one that was killed has not."""
+    with contextlib.suppress(OSError, ValueError), open(path, encoding="ascii") as file:
+        return psutil.pid_exists(json.load(file)["pid"])
+    return False
+
+
 def _watch(folder: str, client: Client) -> None:
     """End this process when there are to be no workers: what waits for them would wait for ever."""
     while client.status not in ("closing", "closed"):
@@ -169,7 +190,7 @@ def _watch(folder: str, client: Client) -> None:
 
 
 def _end_without_workers() -> NoReturn:
-    _say("the Dask workers of this rule ended again and again, so it ends, too. Their logs lie beside this one.")
+    _say("this rule ends, for it can't have its Dask workers. The run's messages say why; their logs lie beside this.")
     sys.stdout.flush()
     os._exit(1)
 

@@ -17,15 +17,16 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from ..model.rendezvous import FILE, Invitation, is_over
+from ..model.rendezvous import FILE, Invitation
 from .client import RuleNanny, security_of
+from .meeting import is_over
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LOOK_S = 0.2
 CONNECT_S = 20.0
-"""So long a worker may take to reach the scheduler that it has read of: it may be that of an earlier try."""
+"""So long a worker may take to reach its scheduler."""
 
 MODULE = "snakemake_executor_daskjq.rules.worker"
 
@@ -37,21 +38,23 @@ def serve(invitation: Invitation) -> None:
         if told is None:
             time.sleep(LOOK_S)
             continue
-        _go_on_in(told["python"], told["variables"])
-        with contextlib.suppress(OSError, TimeoutError, RuntimeError):  # that of an earlier try, for example
-            asyncio.run(_work(told, invitation))
-            if told == _scheduler(invitation.folder):
-                return
+        _become_like(told)
+        asyncio.run(_work(told, invitation))
+        if told == _scheduler(invitation.folder):
+            return
 
 
-def _go_on_in(python: str, variables: Mapping[str, str]) -> None:
-    """Become a process of another Python, where the rule's job has one. What it is told is read anew there."""
-    if python != sys.executable:
-        os.execve(python, [python, "-P", "-m", MODULE], {**os.environ, **variables})
+def _become_like(told: Mapping[str, Any]) -> None:
+    """Have the rule's folder, variables and Python. Where that is another one, what it is told is read anew in it."""
+    with contextlib.suppress(OSError):  # one of the rule's host alone
+        os.chdir(told["cwd"])
+    os.environ.update(told["variables"])
+    if told["python"] != sys.executable:
+        os.execve(told["python"], [told["python"], "-P", "-m", MODULE], os.environ)
 
 
 async def _work(told: Mapping[str, Any], invitation: Invitation) -> None:
-    """Work for a scheduler until it has ended. Raises what Dask raises where it does not answer."""
+    """Work for a scheduler until it has ended, or the rule. Ends the process where it can't be reached."""
     sys.path += [entry for entry in told["path"] if entry not in sys.path]
     nanny = RuleNanny(
         told["address"],
@@ -65,12 +68,25 @@ async def _work(told: Mapping[str, Any], invitation: Invitation) -> None:
         dashboard_address="127.0.0.1:0",
         **({"host": invitation.host} if invitation.host else {"interface": invitation.interface or None}),
     )
-    async with asyncio.timeout(2 * CONNECT_S):
-        await nanny
-    ends = [asyncio.create_task(nanny.finished()), asyncio.create_task(_gone(invitation.folder))]
-    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    gone = asyncio.create_task(_gone(invitation.folder))
+    connecting = asyncio.create_task(_connected(nanny))
+    await asyncio.wait([gone, connecting], return_when=asyncio.FIRST_COMPLETED)
+    if gone.done():
+        os._exit(0)  # whatever Dask waits for
+    try:
+        await connecting
+    except (OSError, TimeoutError, RuntimeError) as error:
+        if told != _scheduler(invitation.folder):
+            return  # it has just ended, and another may come
+        sys.exit(f"daskjq: this Dask worker can't reach its rule's scheduler, {told['address']}: {error}")
+    await asyncio.wait([gone, asyncio.create_task(nanny.finished())], return_when=asyncio.FIRST_COMPLETED)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(nanny.close(), CONNECT_S)
+
+
+async def _connected(nanny: RuleNanny) -> None:
+    async with asyncio.timeout(2 * CONNECT_S):
+        await nanny
 
 
 async def _gone(folder: str) -> None:

@@ -53,7 +53,7 @@ def test_a_rule_has_workers_on_several_pilots_and_other_rules_go_on(workflow: Wo
     assert json.loads(limits.replace("{", "[").replace("}", "]")) == [250_000_000]
     placed = {event["key"]: event["pilot"] for event in workflow.journal("job_placed")}
     assert len({pilot for key, pilot in placed.items() if ".worker-" in key}) >= 2
-    assert list((workflow.run_folders[-1] / "dask-workers").iterdir()) == []
+    assert not (workflow.run_folders[-1] / "dask-workers").exists()
 
 
 def test_two_such_rules_on_room_for_six_both_end(workflow: Workflow) -> None:
@@ -105,7 +105,7 @@ def test_an_interrupt_leaves_nothing(workflow: Workflow) -> None:
     process.send_signal(signal.SIGINT)
     assert process.wait(60) != 0
     assert workflow.leftovers() == []
-    assert list((workflow.run_folders[-1] / "dask-workers").iterdir()) == []
+    assert not (workflow.run_folders[-1] / "dask-workers").exists()
 
 
 @pytest.mark.parametrize("cores", ["1", "2"])
@@ -145,9 +145,9 @@ def test_a_rule_may_make_one_cluster_after_the_other(workflow: Workflow) -> None
 def test_a_rule_whose_workers_end_again_and_again_fails(workflow: Workflow) -> None:
     workflow.write(RUN_RULE.replace("dask_worker_mem_mb=300", "dask_worker_mem_mb=20"))
     assert workflow.run(*ROOM) != 0
-    assert "Dask workers of rule all end again and again, the last one: " in workflow.output
+    assert "Rule all fails: its Dask workers end again and again, the last one: " in workflow.output
     assert "more than its mem_mb of 20" in workflow.output
-    assert "the Dask workers of this rule ended again and again, so it ends, too." in workflow.output
+    assert "this rule ends, for it can't have its Dask workers." in workflow.output
     assert workflow.leftovers() == []
 
 
@@ -190,3 +190,67 @@ def test_rules_in_containers_and_groups_start_their_own_workers(workflow: Workfl
         assert workflow.run(*ROOM, *options, "--forceall") == 0, workflow.output[-4000:]
         assert workflow.read("twice.txt") == "[(1, 45), (1, 45)]\n"
         assert not any(".worker-" in event["key"] for event in workflow.journal("job_placed"))
+
+
+def test_a_rule_whose_own_pilot_is_killed_starts_again_with_new_workers(workflow: Workflow) -> None:
+    workflow.write(SNAKEFILE.replace("dask_workers=4", "dask_workers=2")).write(LONG, "sums.py")
+    process = workflow.start(*ROOM)
+    workflow.wait_for("began")
+    (home,) = (
+        event["pilot"]
+        for event in workflow.journal("job_placed")
+        if event["key"].startswith("sums") and ".worker-" not in event["key"]
+    )
+    (batch_id,) = (event["batch_id"] for event in workflow.journal("pilot_submitted") if event["pilot"] == home)
+    (victim,) = (one for one in workflow.started_as(PILOT) if one.pid == int(batch_id))
+    victim.send_signal(signal.SIGKILL)
+    assert process.wait(120) == 0, workflow.output[-4000:]
+    assert workflow.read("a.sum") == f"{sum(range(80))}\n"
+    second = [event["key"] for event in workflow.journal("job_placed") if ".worker-2-" in event["key"]]
+    assert len(second) == 2
+    (lost,) = (event for event in workflow.journal("job_ended") if event["end"] == "lost" and ".w" not in event["key"])
+    again = [event["t"] for event in workflow.journal("job_placed") if event["key"] == lost["key"]][-1]
+    assert not [
+        event for event in workflow.journal("job_placed") if ".worker-1-" in event["key"] and event["t"] > again
+    ]
+    assert workflow.leftovers() == []
+
+
+SURROUNDINGS = """
+    import os
+    os.environ["FROM_THE_SNAKEFILE"] = "1"
+    workdir: "below"
+    rule all:
+        output: "seen.txt"
+        resources: mem_mb=500, dask_workers=1, dask_worker_mem_mb=300
+        shell: "export FROM_THE_RULE=2; {config[python]} ../own.py {output}"
+"""
+SEEN = """
+    import os, sys
+    from snakemake_executor_daskjq.rules import dask_client
+
+    def seen():
+        return os.getcwd(), os.environ.get("FROM_THE_SNAKEFILE"), os.environ.get("FROM_THE_RULE"), os.environ["TMPDIR"]
+
+    with dask_client(threads=1) as client:
+        told, own = client.submit(seen).result(), seen()
+        try:
+            dask_client(threads=1)
+        except Exception as error:
+            refused = str(error)
+    with open(sys.argv[1], "w") as file:
+        print(told[:3] == own[:3], own[0].endswith("below"), own[1:3], told[3] != own[3], refused, file=file)
+"""
+
+
+def test_workers_have_the_folder_and_the_variables_of_the_rule_and_one_client_at_a_time(workflow: Workflow) -> None:
+    workflow.write(SURROUNDINGS).write(SEEN, "own.py")
+    assert workflow.run(*ROOM, "--config", f"python={sys.executable}") == 0, workflow.output[-4000:]
+    seen = workflow.read("below/seen.txt")
+    assert seen.startswith("True True ('1', '2') True The Dask workers of this rule belong to another dask_client")
+
+
+def test_values_that_are_none_are_refused(workflow: Workflow) -> None:
+    workflow.write(RUN_RULE.replace("dask_workers=2", "dask_workers='eight'"))
+    assert workflow.run(*ROOM) != 0
+    assert "Rule all has dask_workers='eight'; allowed is a whole number." in workflow.output

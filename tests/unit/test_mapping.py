@@ -4,7 +4,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from snakemake_executor_daskjq.errors import ClosedPoolsError, InfeasibleRequestError, UnknownPoolError
+from snakemake_executor_daskjq.errors import (
+    ClosedPoolsError,
+    InfeasibleRequestError,
+    ResourceError,
+    TooFewWorkersError,
+    UnknownPoolError,
+)
 from snakemake_executor_daskjq.model.machine_view import GPU_NAMES
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
@@ -121,3 +127,45 @@ def test_beside_a_batch_system_this_machine_takes_no_more_than_it_has() -> None:
         request_of({"_cores": 1, "mem_mb": 99000}, [HERE, SMALL], rule="a")
     with pytest.raises(UnknownPoolError):
         request_of({"_cores": 1, "daskjq_pool": "huge"}, [HERE, SMALL], rule="a")
+
+
+@pytest.mark.parametrize(
+    ("resources", "named"),
+    [
+        ({"dask_workers": "eight"}, "dask_workers='eight'"),
+        ({"dask_workers": -1}, "dask_workers=-1"),
+        ({"dask_workers": 2, "dask_worker_mem_mb": "much"}, "dask_worker_mem_mb='much'"),
+    ],
+)
+def test_dask_workers_that_are_no_number_are_refused(resources: dict[str, object], named: str) -> None:
+    with pytest.raises(ResourceError, match=named):
+        request_of({"_cores": 1, **resources}, [SMALL], rule="a")
+
+
+def test_sizes_of_dask_workers_may_have_units() -> None:
+    workers = request_of({"_cores": 1, "dask_workers": 2, "dask_worker_mem": "1.5 GB"}, [SMALL], rule="a").workers
+    assert workers is not None
+    assert workers.amounts == {"cores": 1, "mem_mb": 1500}
+
+
+@pytest.mark.parametrize(
+    ("runtime", "workers"),
+    [(None, 4 * 10 + 2 * 10 - 1), (30, 2 * 10 - 1)],  # pilots of `small` run for five minutes
+)
+def test_more_workers_than_all_pilots_can_hold_are_refused(runtime: int | None, workers: int) -> None:
+    resources = {"_cores": 1, "dask_workers": 1000, "runtime": runtime}
+    assert request_of({**resources, "dask_workers_min": workers}, [SMALL, LARGE], rule="a").workers is not None
+    with pytest.raises(TooFewWorkersError, match=f"room for {workers}. Lower dask_workers_min"):
+        request_of({**resources, "dask_workers_min": workers + 1}, [SMALL, LARGE], rule="a")
+
+
+def test_dask_workers_hold_one_node_each() -> None:
+    wide = Pool("wide", "slurm", cores=4, mem_mb=4000, walltime_s=300, nodes=2)
+    request = request_of({"_cores": 1, "nodes": 2, "dask_workers": 2}, [SMALL, wide], rule="a")
+    assert request.pools == ("wide",)
+    assert request.workers is not None
+    assert request.workers.pools == ("small",)
+
+
+def test_those_of_a_group_have_none_beside_it() -> None:
+    assert request_of({"_cores": 1, "dask_workers": 2}, [SMALL], rule="g", members=["a", "b"]).workers is None

@@ -64,7 +64,7 @@ def test_begin(begin: protocol.Begin, outlook: Outlook) -> None:
 def test_jobs(jobs: list[tuple[Request, str]]) -> None:
     batch = [(request, JobSpec(request.key, text)) for request, text in jobs]
     frames = sent(*protocol.job_frames(batch))
-    assert [job for frame in frames for job in protocol.read_jobs(frame)] == batch
+    assert [job for frame in frames for job in protocol.read_jobs(frame, 1)] == batch
     assert len(frames) == bool(batch)
 
 
@@ -78,7 +78,7 @@ def test_jobs_with_long_commands_are_several_frames() -> None:
 @given(requests, names, st.lists(st.tuples(names, st.booleans()), max_size=3))
 def test_what_snakemake_tells_of_single_jobs(request: Request, why: str, reports: list[tuple[str, bool]]) -> None:
     unstarted, reported = sent(protocol.unstarted_frame(request, why), protocol.reported_frame(reports))
-    assert protocol.read_unstarted(unstarted) == (request, why)
+    assert protocol.read_unstarted(unstarted, 1) == (request, why)
     assert protocol.read_reported(reported) == reports
 
 
@@ -88,16 +88,17 @@ def test_ends(ends: list[protocol.Ended]) -> None:
     assert protocol.read_ends(frame) == ends
 
 
-@given(st.lists(pools, max_size=3), st.builds(protocol.Stopped, st.frozensets(names), st.tuples(names)))
+@given(st.lists(pools, max_size=3), st.builds(protocol.Stopped, st.frozensets(names), st.tuples(names), st.booleans()))
 def test_what_the_controller_answers(completed: list[Pool], stopped: protocol.Stopped) -> None:
-    first, last = sent(protocol.pools_frame(completed), protocol.stopped_frame(stopped))
-    assert list(protocol.read_pools(first)) == completed
+    first, last = sent(protocol.pools_frame(completed, 3), protocol.stopped_frame(stopped))
+    assert protocol.read_pools(first) == (tuple(completed), 3)
     assert protocol.read_stopped(last) == stopped
 
 
 def test_no_field_of_what_is_written_without_names_is_forgotten() -> None:
     request = Request("a", 1, "a", 1, {"cores": 1})
-    assert len(protocol.unstarted_frame(request, "")["request"]) == len(fields(Request))
+    own = [field for field in fields(Request) if field.name not in ("leader", "run")]  # the controller's
+    assert len(protocol.unstarted_frame(request, "")["request"]) == len(own)
     assert len(protocol.ends_frame([protocol.Ended("a", "p", Outcome("failed"))])["ends"][0]) == 2 + len(
         fields(Outcome)
     )  # type: ignore[arg-type]

@@ -38,6 +38,7 @@ class Player:
         self.told: list[str] = []
         self.warnings: list[str] = []
         self.errors: list[DaskjqError] = []
+        self.dropped: list[str] = []  # leaders whose workers are to end
         self.journal: list[tuple[float, journal.Event]] = []
         self.others: list[messages.Instruction] = []
 
@@ -66,6 +67,8 @@ class Player:
                     (self.warnings if warning else self.told).append(text)
                 case messages.GiveUp(error):
                     self.errors.append(error)
+                case messages.DropWorkers(leader):
+                    self.dropped.append(leader)
                 case messages.WakeAt(at):
                     self.wake_at = at
                 case _:

@@ -202,9 +202,8 @@ class CoreMachine(RuleBasedStateMachine):
         if is_worker:
             return leader not in running
         wanted = self.workers[key]
-        has_given_up = key in self.run.core._gangs._gangs and self.run.core._gangs._gangs[key].has_given_up
         own = sum(one.startswith(f"{key}.worker-") for one in running)
-        return wanted is None or own >= wanted.least or has_given_up
+        return wanted is None or own >= wanted.least or key not in self.run.core._gangs._gangs
 
     def teardown(self) -> None:
         """Once nothing fails any more, each job is reported, unless the run was given up."""

@@ -179,3 +179,13 @@ def test_the_estimate_counts_the_jobs_that_wait_too() -> None:
 def test_a_forecast_of_many_jobs_ends() -> None:
     jobs = [(1, submitted(f"map-{i}", "map", runtime_s=1, cores=1)) for i in range(1, 3001)]
     assert len(starts(run_of(*jobs, *BUSY[2:5]), T + 10)) == 3000
+
+
+def test_a_rule_that_waits_for_another_to_gather_its_dask_workers_is_told_so() -> None:
+    held = (
+        (1.0, submitted("a-1-1", "a")),
+        (1.0, submitted("b-2-1", "b")),
+        (2.0, events.JobHeld(key="b-2-1", by="a-1-1")),
+    )
+    assert "It starts once a-1-1 has got the Dask workers that it needs" in said(run_of(*held), "b")
+    assert "Dask workers" not in said(run_of(*held, (3.0, events.JobHeld(key="b-2-1", by=""))), "b")
