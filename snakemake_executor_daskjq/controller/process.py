@@ -44,6 +44,7 @@ MOST_SHOWN = 5
 
 
 NOTHING = protocol.Stopped(frozenset(), ())
+KEPT = protocol.Stopped(frozenset(), (), is_kept=True)
 
 
 class Server:
@@ -107,12 +108,13 @@ class Server:
 
     async def run_ends(self, connection: Connection, *, cancel: bool) -> protocol.Stopped:
         """End a run, and all where nothing is to be kept."""
-        others = [one for one in self._connections if one is not connection and one.number]
+        others = [one for one in self._connections if one is not connection and one.has_begun]
+        if self._door is not None and not connection.has_begun:
+            return KEPT  # it has had nothing, and asks for nothing
         self._keep_s = connection.keep_s
         if self._door is None or self._is_stopping or not (others or connection.keep_s):
             return (await self._stop(cancel=cancel)).get(connection.number, NOTHING)
-        if not connection.has_begun or self.service is None:
-            return protocol.Stopped(frozenset(), (), is_kept=True)
+        assert self.service is not None
         ending = asyncio.create_task(self.service.end(connection.number, cancel=cancel))
         insisting = asyncio.create_task(connection.until_all_are_to_end())
         await asyncio.wait([ending, insisting], return_when=asyncio.FIRST_COMPLETED)

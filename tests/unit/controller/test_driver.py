@@ -220,7 +220,7 @@ def test_a_run_that_ends_has_its_jobs_ended_and_another_goes_on(play: Play) -> N
         await fleet.until(lambda: fleet.requested)
         await connect(running, "main-1")
         await fleet.until(lambda: len(fleet.running) == 2)
-        assert "k0@main-1" in fleet.running  # each run has its share
+        assert "k0@at-main-1" in fleet.running  # each run has its share
         over = await running.end(1)
         assert (over.run, over.waiting) == (1, {"j1"})
         assert [key for key in ("j0", "j1", "k0") if key in running.core] == ["k0"]
