@@ -309,6 +309,7 @@ def test_when_pilot_and_launcher_are_killed_at_once_the_guard_ends_all_of_a_job(
             os.kill(launcher, signal.SIGKILL)
             for pid in pids:
                 asyncio.run(asyncio.wait_for(gone(pid), 10))
+            assert pilot.poll() is None  # stopped all the while, so it was not the one
         finally:
             pilot.kill()
 
