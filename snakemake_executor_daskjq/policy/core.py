@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..batch.base import Cause
@@ -23,8 +23,9 @@ from . import messages
 from .budget import NO_LIMIT
 from .estimates import LOOK_AHEAD_S
 from .gangs import Gangs
+from .gathering import Gathering
+from .job import Job
 from .look_ahead import look_ahead
-from .losses import Losses
 from .pilots import Pilots
 from .placement import place
 from .provision import Provision
@@ -34,7 +35,7 @@ from .waits import waits_for
 from .work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Iterable
 
     from ..model.pool import Pool
     from ..model.request import Request
@@ -45,23 +46,6 @@ if TYPE_CHECKING:
 
 UPKEEP_S = 0.25
 """Pilots are thought about at most this often, for each time costs by pilots; jobs are placed at once."""
-
-
-@dataclass(slots=True)
-class Job:
-    """A job from its submission to its report.
-
-    `pilot` is the one that it is on, or was lost with and waits to be gone; "" while it waits for one. Nobody wants to
-    hear of one that `is_unwanted`: its run has ended.
-    """
-
-    request: Request
-    tries: int = 0
-    losses: Losses = field(default_factory=Losses)
-    placed_at: float = 0.0
-    pilot: str = ""
-    lost: Outcome | None = None
-    is_unwanted: bool = False
 
 
 class Core:
@@ -82,14 +66,14 @@ class Core:
         self.pilots = Pilots(pools, self._out, self.runs, random.Random(seed), budget)
         self._now = -math.inf
         self._ready = ReadyQueue(self.runs.expected_s, lambda run, rule: self.runs.urgency_s(run, rule, self._now))
-        self._gangs = Gangs()
         self._jobs: dict[str, Job] = {}
+        self._gangs = Gangs()
         self._work = Work(self._jobs, self._ready, self._gangs, self.pilots, self.runs)
+        self._gathering = Gathering(self._gangs, self._jobs, self._ready, self._work, self._out)
         self._provision = Provision(self.pilots, self._ready, self._work, self.runs, self._out)
         self._changed: dict[str, Pilot] = {}  # pilots on which jobs have started or ended since the last round
         self._upkeep_from = -math.inf  # pilots are not thought about again before
         self._upkeep_at = -math.inf
-        self._is_to_be_placed = False  # since jobs were placed last, more may have found room
         self._is_over = False
         self._woken_at = math.inf
 
@@ -184,7 +168,7 @@ class Core:
         if request.workers is None or self._gangs.may_be_queued(request):
             self._ready.push(request, now)
         else:
-            self._record_held([request])
+            self._gathering.record_held([request])
 
     def _withdraw(self, run: int, now: float) -> None:
         waiting = self.waiting(run)
@@ -194,23 +178,24 @@ class Core:
             self._out.record(journal.JobWithdrawn(key=key), run)
             self._out.add(messages.ReportEnd(self._jobs.pop(key).request, Outcome(End.WITHDRAWN), ""))
             self._gangs.leader_ended(key)
-        self._queue_released(now)
+        self._gathering.queue_released(now)
 
     def _end_run(self, run: int, now: float) -> None:
         """Forget the run's jobs that wait, and end those that run. It is over once none of them is left."""
         self.runs[run].is_ending = True
         self.runs[run].never_placed = frozenset(self.waiting(run))
         self.runs[run].estimates.nothing_to_come()
+        for key, job in self._of(run):
+            if job.request.workers is not None and key in self._jobs:
+                self._gathering.disband(job.request, now)
         own = self._of(run)
         self._ready.remove({key for key, job in own if not job.pilot})
         for key, job in own:
-            self._gangs.leader_ended(key)
             if job.pilot:
                 job.is_unwanted = True
                 self._out.add(messages.EndJob(key, job.pilot))
             else:
                 del self._jobs[key]
-        self._queue_released(now)
         self._close_run(run, now)
 
     def _close_run(self, run: int, now: float) -> None:
@@ -261,10 +246,10 @@ class Core:
         self._out.record(journal.JobPlaced(key=request.key, pilot=pilot.name, tries=job.tries), request.run)
         self._out.add(messages.StartJob(request, pilot.name))
         if request.workers is not None:
-            self._gather(request, pilot, now)
+            self._gathering.gather(request, pilot, now)
         elif request.leader:
             self._gangs.worker_started(request)
-            self._queue_released(now)
+            self._gathering.queue_released(now)
 
     def _job_ended(self, event: messages.JobEnded, now: float) -> None:
         job = self._jobs.get(event.key)
@@ -277,7 +262,7 @@ class Core:
                 self._lost(job, pilot, outcome, now)
             else:
                 job.lost = outcome  # it may start elsewhere once its pilot is known dead
-                self._disband(job.request, now)
+                self._gathering.disband(job.request, now)
             return
         self._end_try(job, pilot, outcome, now, reported=not job.is_unwanted)
         if outcome.end in (End.SUCCEEDED, End.FAILED) and not job.request.leader:
@@ -329,7 +314,7 @@ class Core:
         # A Dask worker gets another in its place, and what nobody wants any more is not started again.
         retry = not (job.losses.given_up or job.request.leader or job.is_unwanted)
         self._end_try(job, pilot, outcome, now, reported=not (retry or job.request.leader))
-        self._disband(job.request, now)
+        self._gathering.disband(job.request, now)
         if retry:
             if job.losses.suspect and job.request.workers is None:  # which need the room beside it
                 job.request = self._alone(job.request)
@@ -343,75 +328,10 @@ class Core:
         if job.is_unwanted:
             self._close_run(job.request.run, now)
         elif job.request.leader:
-            self._worker_ended(job, outcome, now)
+            self._gathering.worker_ended(job, outcome, now)
         else:
-            self._disband(job.request, now)
+            self._gathering.disband(job.request, now)
             self._out.add(messages.ReportEnd(job.request, outcome, pilot.name))
-
-    # -- rules with Dask workers that are jobs of the run -------------------------------------------------------
-
-    def _gather(self, leader: Request, pilot: Pilot, now: float) -> None:
-        """A leader starts: queue its workers, and hold other leaders until it has as many as it needs."""
-        workers, held = self._gangs.leader_started(leader)
-        self._ready.remove(held)
-        self._record_held(self._jobs[key].request for key in sorted(held))
-        self._queue_workers(workers, now)
-        room = self._work.room_for_workers(leader, pilot)
-        if room < self._gangs[leader.key].wanted.least:
-            self._fail_for_workers(leader, f"there is room for {room} of the Dask workers that it needs", now)
-
-    def _queue_workers(self, workers: Iterable[Request], now: float) -> None:
-        for worker in workers:
-            self._jobs[worker.key] = Job(worker)
-            self._ready.push(worker, now)
-            self._out.record(journal.JobSubmitted.of(worker), worker.run)
-            self._is_to_be_placed = True
-
-    def _take_back(self, workers: Collection[str]) -> None:
-        self._ready.remove(workers)
-        for key in sorted(workers):
-            worker = self._jobs.pop(key).request
-            self._out.record(journal.JobWithdrawn(key=key), worker.run)
-
-    def _worker_ended(self, job: Job, outcome: Outcome, now: float) -> None:
-        worker, is_lost = job.request, outcome.end is End.LOST
-        if is_lost:
-            self._out.record(journal.JobWithdrawn(key=worker.key), worker.run)  # another takes its place
-        more, spare = self._gangs.worker_ended(worker, is_failure=not is_lost or bool(job.losses.crashes))
-        self._take_back(spare)
-        self._queue_workers(more, now)
-        leader = self._jobs.get(worker.leader)
-        if leader is not None and self._gangs.has_failed(worker.leader):
-            why = f"its Dask workers end again and again, the last one: {outcome.reason()}"
-            self._fail_for_workers(leader.request, why, now)
-
-    def _fail_for_workers(self, leader: Request, why: str, now: float) -> None:
-        """Let a leader fail: it ends when its workers' folder is gone."""
-        self._out.tell(
-            f"Rule {leader.rule} fails: {why}. The logs of Dask workers lie beside that of their rule's job "
-            f"({leader.key}).",
-            warning=True,
-            run=leader.run,
-        )
-        self._disband(leader, now)
-
-    def _disband(self, leader: Request, now: float) -> None:
-        """A try of a leader is over, or fails: its workers that run end by themselves, those that wait do not begin."""
-        if leader.workers is not None:
-            self._take_back(self._gangs.leader_ended(leader.key))
-            self._out.add(messages.DropWorkers(leader.key))
-            self._queue_released(now)
-
-    def _record_held(self, leaders: Iterable[Request]) -> None:
-        for leader in leaders:
-            self._out.record(journal.JobHeld(key=leader.key, by=self._gangs.gathering), leader.run)
-
-    def _queue_released(self, now: float) -> None:
-        released = self._gangs.released()
-        self._record_held(released)
-        for leader in released:
-            self._ready.push(leader, now)
-            self._is_to_be_placed = True
 
     def _end_workers(self, now: float) -> None:
         """Count what workers have used that a leader has left, which are ended with the run."""
@@ -446,9 +366,9 @@ class Core:
 
     def _place_and_plan(self, now: float) -> list[float]:
         """Place what fits, and think about pilots where that is due. When to look again at the latest."""
-        self._is_to_be_placed = True
-        while self._is_to_be_placed:
-            self._is_to_be_placed = False
+        self._gathering.has_queued = True
+        while self._gathering.has_queued:
+            self._gathering.has_queued = False
             for request, room in self._one_leader_of(place(self._ready, self.pilots.ledger, now), now):
                 self._start(request, self.pilots[room.pilot], now)
         changed, self._changed = self._changed, {}
@@ -467,10 +387,13 @@ class Core:
             self.pilots.ledger.give_back(room, request.key)
             self._ready.push(request, now)
             placed.remove((request, room))
-            self._is_to_be_placed = True
+            self._gathering.has_queued = True
         return placed
 
     def _sent_ahead(self, pilot: Pilot, now: float) -> list[Request]:
+        some = next((self._jobs[key].request for key in pilot.jobs), None)
+        if some is None or not self.runs.ahead_of(some.run, some.rule):
+            return []  # most jobs are too long for it: no list of all is made for each end
         on_pilot = {key: self._jobs[key] for key in pilot.jobs}
         running = [job.placed_at for key, job in on_pilot.items() if key not in pilot.ahead]
         requests = [job.request for job in on_pilot.values()]

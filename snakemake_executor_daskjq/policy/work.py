@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from ..model.pool import Pool
     from ..model.request import Request
-    from .core import Job
     from .gangs import Gangs
+    from .job import Job
     from .pilots import Pilot, Pilots
     from .planner import Demand, Supply
     from .queue import ReadyQueue
