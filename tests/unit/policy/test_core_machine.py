@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TypeAlias
 
@@ -144,7 +145,10 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(number=some)
     def pilot_disconnects(self, number: int) -> None:
-        name = self.requested(number)
+        self.disconnect(self.requested(number))
+        self.checked()
+
+    def disconnect(self, name: str) -> None:
         jobs = [key for key, pilot in self.run.running if pilot == name]
         if name in self.alive:
             self.alive.discard(name)
@@ -153,7 +157,6 @@ class CoreMachine(RuleBasedStateMachine):
         self.run.hear(messages.PilotDisconnected(name))
         for key in jobs:
             self.run.hear(messages.JobEnded(key, name, Outcome(End.LOST, detail="its pilot disconnected")))
-        self.checked()
 
     @rule(number=some, cause=st.sampled_from(Cause))
     def pilot_is_gone(self, number: int, cause: Cause) -> None:
@@ -221,10 +224,15 @@ class CoreMachine(RuleBasedStateMachine):
                     self.run.end(key)
             self.checked()
             self.run.wait(700.0)
+            for pilot in list(self.run.core.pilots.all()):  # batch systems end what has had its time
+                ends_at = math.inf if pilot.room is None else pilot.room.ends_at or math.inf
+                if pilot.is_running and ends_at < self.run.now:
+                    self.disconnect(pilot.name)
         if not self.run.errors:
             assert sorted(key for key, _, _ in self.run.reports) == sorted(self.submitted)
             over = {one.run for one in self.run.others if isinstance(one, messages.RunOver)}
-            unwanted = {self.run_of[key.partition(".worker-")[0]] for key, _ in self.run.running}
+            left = {key for key, _ in self.run.running}.union(*self.lost_with.values())
+            unwanted = {self.run_of[key.partition(".worker-")[0]] for key in left}
             assert over == set(range(1, max(self.runs) + 1)) - set(self.runs) - unwanted
 
 
