@@ -144,6 +144,15 @@ class JobWithdrawn(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobTakenOver(Event):
+    """A job goes on as one of a later run, for this run's Snakemake has died. `by` is that one's number."""
+
+    name: ClassVar[str] = "job_taken_over"
+    key: str
+    by: int
+
+
+@dataclass(frozen=True, slots=True)
 class JobReported(Event):
     """Snakemake's callback was called with the job's end."""
 

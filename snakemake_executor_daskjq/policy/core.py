@@ -25,6 +25,7 @@ from .estimates import LOOK_AHEAD_S
 from .gangs import Gangs
 from .gathering import Gathering
 from .job import Job
+from .left_jobs import LeftJobs
 from .look_ahead import look_ahead
 from .pilots import Pilots
 from .placement import place
@@ -70,6 +71,7 @@ class Core:
         self._gangs = Gangs()
         self._work = Work(self._jobs, self._ready, self._gangs, self.pilots, self.runs)
         self._gathering = Gathering(self._gangs, self._jobs, self._ready, self._work, self._out)
+        self._left = LeftJobs(self._jobs, self._ready, self.pilots, self._gangs, self._gathering, self._out)
         self._provision = Provision(self.pilots, self._ready, self._work, self.runs, self._out)
         self._changed: dict[str, Pilot] = {}  # pilots on which jobs have started or ended since the last round
         self._upkeep_from = -math.inf  # pilots are not thought about again before
@@ -83,7 +85,8 @@ class Core:
 
     def waiting(self, run: int = 1) -> list[str]:
         """The keys of a run's jobs that were never placed."""
-        return [key for key, job in self._of(run) if job.tries == 0 and not job.request.leader]
+        waiting = [key for key, job in self._of(run) if job.tries == 0 and not job.request.leader]
+        return waiting + [request.key for request in self._left.successors.of(run)]
 
     def _of(self, run: int) -> list[tuple[str, Job]]:
         return [(key, job) for key, job in self._jobs.items() if job.request.run == run]
@@ -115,6 +118,14 @@ class Core:
                 self._out.record(ended, event.request.run)
             case messages.JobsWithdrawn():
                 self._withdraw(event.run, now)
+            case messages.JobTakenOver():
+                if self._left.runs(event.request.key):
+                    self._note_submitted(event.request)
+                    self._left.take_over(event.request, now)
+                else:
+                    self._replace(event.request, [event.request.key], now)
+            case messages.JobReplaces():
+                self._replace(event.request, event.keys, now)
             case messages.JobAdopted():
                 self._adopt(event)
             case messages.PilotAdopted():
@@ -171,13 +182,15 @@ class Core:
             self._gathering.record_held([request])
 
     def _withdraw(self, run: int, now: float) -> None:
-        waiting = self.waiting(run)
-        self._ready.remove(set(waiting))
+        waiting = [self._jobs[key].request for key, job in self._of(run) if job.tries == 0 and not job.request.leader]
+        self._ready.remove({request.key for request in waiting})
         self.runs[run].estimates.nothing_to_come()
-        for key in waiting:
-            self._out.record(journal.JobWithdrawn(key=key), run)
-            self._out.add(messages.ReportEnd(self._jobs.pop(key).request, Outcome(End.WITHDRAWN), ""))
-            self._gangs.leader_ended(key)
+        for request in waiting:
+            del self._jobs[request.key]
+            self._gangs.leader_ended(request.key)
+        for request in waiting + self._left.successors.take(run):
+            self._out.record(journal.JobWithdrawn(key=request.key), run)
+            self._out.add(messages.ReportEnd(request, Outcome(End.WITHDRAWN), ""))
         self._gathering.queue_released(now)
 
     def _end_run(self, run: int, now: float) -> None:
@@ -185,6 +198,7 @@ class Core:
         self.runs[run].is_ending = True
         self.runs[run].never_placed = frozenset(self.waiting(run))
         self.runs[run].estimates.nothing_to_come()
+        self._left.successors.take(run)
         for key, job in self._of(run):
             if job.request.workers is not None and key in self._jobs:
                 self._gathering.disband(job.request, now)
@@ -206,6 +220,11 @@ class Core:
                     self.runs[run].pilot_left(pilot, now)
             self._out.add(messages.RunOver(run, self.runs[run].summary, self.runs[run].never_placed))
             self.runs.end(run)
+
+    def _replace(self, request: Request, keys: Iterable[str], now: float) -> None:
+        """Queue a job once others that are left are over."""
+        if not self._left.end_for(request, keys, now):
+            self._submit(request, now)
 
     def _note_submitted(self, request: Request) -> None:
         if request.attempt == 1:
@@ -290,14 +309,15 @@ class Core:
             pilot.ahead.remove(key)  # it was never in the ledger, and one that is has its place
             return
         like = self._jobs[key].request
-        alike = (ahead for ahead in pilot.ahead if self._jobs[ahead].request.run == like.run)
-        next_ = next((ahead for ahead in alike if self._jobs[ahead].request.shape == like.shape), None)
+        alike = [one for one in (self._jobs[ahead].request for ahead in pilot.ahead) if one.shape == like.shape]
+        # Those of another run have been taken over, or what runs was: Dask's worker does not tell them apart.
+        next_ = next((one for one in alike if one.run == like.run), alike[0] if alike else None)
         if pilot.room is None:
             return
         if next_ is None:
             self.pilots.ledger.give_back(pilot.room, key)
         else:
-            pilot.ahead.remove(next_)
+            pilot.ahead.remove(next_.key)
             self.pilots.ledger.pass_on(pilot.room, key, next_, now + LOOK_AHEAD_S)
 
     def _lost(self, job: Job, pilot: Pilot, outcome: Outcome, now: float) -> None:
@@ -326,7 +346,10 @@ class Core:
     def _report(self, job: Job, pilot: Pilot, outcome: Outcome, now: float) -> None:
         del self._jobs[job.request.key]
         if job.is_unwanted:
+            self._gathering.disband(job.request, now)
             self._close_run(job.request.run, now)
+            for request in self._left.successors.ended(job.request.key):
+                self._submit(request, now)
         elif job.request.leader:
             self._gathering.worker_ended(job, outcome, now)
         else:

@@ -146,6 +146,14 @@ class Gangs:
         gang = self._gangs.pop(key, None)
         return set() if gang is None else set(gang.waiting)
 
+    def taken_over(self, leader: str, run: int) -> list[str]:
+        """A leader is another run's from now on, with its workers: their keys."""
+        gang = self._gangs.get(leader)
+        if gang is None:
+            return []
+        gang.leader = replace(gang.leader, run=run)
+        return [*sorted(gang.running), *gang.waiting]
+
     def has_failed(self, leader: str) -> bool:
         """Whether workers of a gang have ended by themselves so often that it gets no more."""
         gang = self._gangs.get(leader)

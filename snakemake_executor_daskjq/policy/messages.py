@@ -72,6 +72,24 @@ class JobsWithdrawn:
 
 
 @dataclass(frozen=True, slots=True)
+class JobTakenOver:
+    """A run wants a job as its own that another run has left behind: the request has that one's key.
+
+    Where none is left with it, the request is submitted.
+    """
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class JobReplaces:
+    """A job is submitted once these that another run has left behind are over; they are ended for it."""
+
+    request: Request
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class JobAdopted:
     """A job that runs on a connected pilot already, since `placed_at`."""
 
@@ -199,6 +217,8 @@ Event: TypeAlias = (
     | JobsSubmitted
     | JobUnstarted
     | JobsWithdrawn
+    | JobTakenOver
+    | JobReplaces
     | JobAdopted
     | PilotAdopted
     | RuleMeasured

@@ -201,9 +201,20 @@ class Ledger:
             self._change(room, held, -1, NOBODY)
         return True
 
-    def pass_on(self, room: Room, key: str, to: str, ends_at: float) -> None:
+    def pass_on(self, room: Room, key: str, to: Request, ends_at: float) -> None:
         """What job `key` held is job `to`'s from now on; both ask for the same."""
-        room.bookings[to] = room.bookings.pop(key)._replace(ends_at=ends_at)
+        room.bookings[to.key] = room.bookings.pop(key)._replace(ends_at=ends_at)
+        self.hand_over(room, to.key, to.run)
+
+    def hand_over(self, room: Room, key: str, run: int) -> None:
+        """What a job holds is another run's from now on; nothing happens where it was not booked."""
+        booking = room.bookings.get(key)
+        if booking is not None and booking.run != run:
+            room.bookings[key] = booking._replace(run=run)
+            if room.pilot in self._rooms:
+                cores = booking.amounts.get("cores", 0)
+                self.held[booking.run] -= cores
+                self.held[run] += cores
 
     def _change(self, room: Room, amounts: Amounts, sign: int, run: int) -> None:
         before = room.free["cores"]

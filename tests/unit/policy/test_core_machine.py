@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from typing import TypeAlias
 
 from hypothesis import settings
@@ -67,6 +68,7 @@ class CoreMachine(RuleBasedStateMachine):
         self.count = 0
         self.runs = [1, 2]
         self.run_of: dict[str, int] = {}
+        self.requests: dict[str, Request] = {}
         self.run.hear(messages.RunBegins(2, {}))
 
     def requested(self, number: int) -> str:
@@ -103,6 +105,7 @@ class CoreMachine(RuleBasedStateMachine):
             if self.run.core._work.fitting(request):  # others are refused before
                 self.submitted.append(key)
                 self.workers[key], self.run_of[key] = workers, run
+                self.requests[key] = request
                 new.append(request)
         self.run.submit(*new)
         self.checked()
@@ -113,6 +116,25 @@ class CoreMachine(RuleBasedStateMachine):
         reported = {key for key, _, _ in self.run.reports}
         self.submitted = [key for key in self.submitted if self.run_of[key] != ended or key in reported]
         self.run.hear(messages.RunEnds(ended), messages.RunBegins(self.runs[of], {}))
+        self.checked()
+
+    @rule(of=st.integers(0, 1), number=some, goes_on=st.booleans())
+    def a_job_of_the_other_run_is_wanted(self, of: int, number: int, goes_on: bool) -> None:
+        """As if that one's Snakemake had died: by the same job, or by one that writes what it does."""
+        reported = {key for key, _, _ in self.run.reports}
+        left = [key for key in self.submitted if self.run_of[key] == self.runs[1 - of] and key not in reported]
+        if not left:
+            return
+        key = left[number % len(left)]
+        request = replace(self.requests[key], run=self.runs[of])
+        if not goes_on:
+            self.count += 1
+            self.submitted.remove(key)
+            request = replace(request, key=f"{request.rule}-{self.count}")
+            self.submitted.append(request.key)
+            self.workers[request.key] = request.workers
+        self.run_of[request.key], self.requests[request.key] = self.runs[of], request
+        self.run.hear(messages.JobTakenOver(request) if goes_on else messages.JobReplaces(request, (key,)))
         self.checked()
 
     @rule(of=st.integers(0, 1))
@@ -205,6 +227,8 @@ class CoreMachine(RuleBasedStateMachine):
         if is_worker:
             return leader not in running
         wanted = self.workers[key]
+        if any(isinstance(one, messages.EndJob) and one.key == key for one in self.run.others):
+            return True
         own = sum(one.startswith(f"{key}.worker-") for one in running)
         return wanted is None or own >= wanted.least or key not in self.run.core._gangs._gangs
 

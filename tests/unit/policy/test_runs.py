@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,6 +160,97 @@ def test_a_run_that_comes_later_learns_of_the_pilots_that_are_there() -> None:
         events.PilotSubmitted,
         events.PilotStarted,
     ]
+
+
+def test_a_job_that_a_run_has_left_goes_on_as_another_runs() -> None:
+    run = two_runs()
+    run.submit(*jobs(1, 2))
+    run.connect("main-1")
+    run.wait(5.0)
+    run.journal.clear()
+    taken = replace(jobs(1, 1)[0], run=2)
+    run.hear(messages.JobTakenOver(taken))
+    assert [type(event) for _, event in run.journal] == [events.JobSubmitted, events.JobTakenOver, events.JobPlaced]
+    assert run.core.pilots.ledger.held == {1: 1, 2: 1}
+    run.end("1:0")
+    assert run.reports == [("1:0", End.SUCCEEDED, "main-1")]
+    assert run.others == []
+    run.hear(messages.RunEnds(1))
+    assert [one.key for one in run.others if isinstance(one, messages.EndJob)] == ["1:1"]
+
+
+def test_a_job_that_is_taken_over_and_lost_starts_again_for_its_new_run() -> None:
+    run = two_runs()
+    run.submit(*jobs(1, 1))
+    run.connect("main-1")
+    run.lose("main-1")
+    run.hear(messages.JobTakenOver(replace(jobs(1, 1)[0], run=2)))
+    assert run.running == []
+    run.hear(messages.PilotGone("main-1", Ended("NODE_FAIL", Cause.CRASH)))
+    run.wait(1.0)
+    run.connect(run.requested[-1])
+    assert [key for key, _ in run.running] == ["1:0"]
+    run.hear(messages.RunEnds(1))
+    run.end("1:0")
+    assert [key for key, _, _ in run.reports] == ["1:0"]
+
+
+def test_what_no_run_has_left_is_submitted() -> None:
+    run = two_runs()
+    run.hear(messages.JobTakenOver(jobs(2, 1)[0]))
+    run.connect("main-1")
+    assert held(run) == {"2": 1}
+
+
+def test_a_job_that_writes_the_same_starts_when_the_one_that_was_left_is_over() -> None:
+    run = two_runs()
+    run.submit(*jobs(1, 2))
+    run.connect("main-1")
+    run.hear(messages.JobReplaces(jobs(2, 1)[0], ("1:0",)))
+    assert [one.key for one in run.others if isinstance(one, messages.EndJob)] == ["1:0"]
+    assert held(run) == {"1": 2}
+    run.end("1:0", End.FAILED)
+    assert held(run) == {"1": 1, "2": 1}
+    assert run.reports == []
+
+
+def test_the_same_key_may_be_had_again_once_it_is_over() -> None:
+    run = two_runs()
+    run.submit(*jobs(1, 1))
+    run.connect("main-1")
+    again = replace(jobs(1, 1)[0], run=2)
+    run.hear(messages.JobReplaces(again, ("1:0",)))
+    run.end("1:0", End.FAILED)
+    assert [key for key, _ in run.running] == ["1:0"]
+    run.end("1:0")
+    assert run.reports == [("1:0", End.SUCCEEDED, "main-1")]
+
+
+def test_a_job_that_waits_for_one_that_was_left_can_be_withdrawn() -> None:
+    run = two_runs()
+    run.submit(*jobs(1, 1))
+    run.connect("main-1")
+    run.hear(messages.JobReplaces(jobs(2, 1)[0], ("1:0",)))
+    assert run.core.waiting(2) == ["2:0"]
+    run.hear(messages.JobsWithdrawn(2))
+    assert run.reports == [("2:0", End.WITHDRAWN, "")]
+    run.end("1:0", End.FAILED)
+    assert run.running == []
+
+
+def test_a_gang_that_is_taken_over_brings_its_workers() -> None:
+    run = two_runs()
+    lead = Request("1:lead", 1, "lead", 1, {"cores": 1}, workers=DaskWorkers(6, 2, {"cores": 1}))
+    run.submit(lead)
+    run.connect("main-1")
+    assert held(run) == {"1": 4}
+    run.hear(messages.JobTakenOver(replace(lead, run=2)))
+    assert run.core.pilots.ledger.held == {1: 0, 2: 4}
+    run.hear(messages.RunEnds(1))
+    assert not any(isinstance(one, messages.EndJob) for one in run.others)
+    run.end("1:lead")
+    assert run.dropped == ["1:lead"]
+    assert run.reports == [("1:lead", End.SUCCEEDED, "main-1")]
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,0 +1,119 @@
+"""Jobs that a run has left behind whose Snakemake has died: what becomes of them when a later run asks for the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..journal import events as journal
+from . import messages
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from ..model.request import Request
+    from .gangs import Gangs
+    from .gathering import Gathering
+    from .job import Job
+    from .pilots import Pilots
+    from .queue import ReadyQueue
+
+
+class Successors:
+    """Requests by the jobs that have to be over first.
+
+    >>> from snakemake_executor_daskjq.model.request import Request
+    >>> successors, request = Successors(), Request("b", 1, "rule", 1, {"cores": 1}, run=2)
+    >>> successors.add(request, ["a", "c"])
+    >>> successors.ended("a"), [one.key for one in successors.ended("c")], successors.of(2)
+    ([], ['b'], [])
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Request, set[str]]] = []
+
+    def add(self, request: Request, keys: Collection[str]) -> None:
+        """`request` waits for the ends of these, of which there is one at the least."""
+        self._waiting.append((request, set(keys)))
+
+    def ended(self, key: str) -> list[Request]:
+        """A job is over: the requests that wait for no other."""
+        for _, keys in self._waiting:
+            keys.discard(key)
+        free = [request for request, keys in self._waiting if not keys]
+        self._waiting = [(request, keys) for request, keys in self._waiting if keys]
+        return free
+
+    def of(self, run: int) -> list[Request]:
+        """Those of a run."""
+        return [request for request, _ in self._waiting if request.run == run]
+
+    def take(self, run: int) -> list[Request]:
+        """Take out those of a run."""
+        taken = self.of(run)
+        self._waiting = [one for one in self._waiting if one[0].run != run]
+        return taken
+
+
+class LeftJobs:
+    """Gives jobs to other runs, or ends them for other jobs. What is to be done goes to `out`."""
+
+    def __init__(
+        self,
+        jobs: dict[str, Job],
+        ready: ReadyQueue,
+        pilots: Pilots,
+        gangs: Gangs,
+        gathering: Gathering,
+        out: messages.Outbox,
+    ) -> None:
+        self.successors = Successors()
+        self._jobs = jobs
+        self._ready = ready
+        self._pilots = pilots
+        self._gangs = gangs
+        self._gathering = gathering
+        self._out = out
+
+    def runs(self, key: str) -> bool:
+        """Whether a job is on a pilot, and not to be ended."""
+        job = self._jobs.get(key)
+        return job is not None and bool(job.pilot) and not job.is_unwanted
+
+    def take_over(self, asked: Request, now: float) -> None:
+        """Let a job that runs go on as one of another run; its amounts are as they were."""
+        key, run = asked.key, asked.run
+        job = self._jobs[key]
+        self._out.record(journal.JobTakenOver(key=key, by=run), job.request.run)
+        for member in [job, *(self._jobs[worker] for worker in self._gangs.taken_over(key, run))]:
+            member.request = replace(member.request, run=run)
+            if member.pilot:
+                if (room := self._pilots[member.pilot].room) is not None:
+                    self._pilots.ledger.hand_over(room, member.request.key, run)
+                placed = journal.JobPlaced(key=member.request.key, pilot=member.pilot, tries=member.tries)
+                self._out.record(placed, run, member.placed_at)
+            else:  # a Dask worker for which there is no room
+                self._ready.remove({member.request.key})
+                self._ready.push(member.request, now)
+
+    def end_for(self, request: Request, keys: Iterable[str], now: float) -> bool:
+        """End jobs for one that comes after them, and forget those of them that wait. False where none runs."""
+        left = [self._jobs[key] for key in keys if key in self._jobs]
+        running = [job for job in left if job.pilot]
+        for job in left:
+            if not job.pilot:
+                self._forget(job, request.run, now)
+            elif not job.is_unwanted:
+                job.is_unwanted = True
+                self._out.add(messages.EndJob(job.request.key, job.pilot))
+        if running:
+            self.successors.add(request, [job.request.key for job in running])
+        return bool(running)
+
+    def _forget(self, job: Job, run: int, now: float) -> None:
+        """A job that was lost, and waits once more, is to be another run's."""
+        key = job.request.key
+        self._gathering.disband(job.request, now)
+        self._ready.remove({key})
+        del self._jobs[key]
+        self._out.record(journal.JobTakenOver(key=key, by=run), job.request.run)
