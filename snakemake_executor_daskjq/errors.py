@@ -260,3 +260,14 @@ class NoRunError(DaskjqError):
         return (
             f"No run found in {self.where}. Call it where Snakemake was called, or name the run's folder: --run FOLDER."
         )
+
+
+class LeftJobsError(DaskjqError):
+    """Jobs of a killed Snakemake run on pilots that this run can't have."""
+
+    def __init__(self, run: str, jobs: int, differences: str) -> None:
+        super().__init__(
+            f"{jobs} jobs that run {run} has left, whose Snakemake has died, are running. This run can't take them "
+            f"over, for it asks for other pilots ({differences}). Start it with the same options, variables and "
+            "versions as that one, or end those jobs first with 'daskjq stop'."
+        )

@@ -4,7 +4,6 @@ The registry imports this package at each start of Snakemake, also inside every 
 cheap: no Dask, no solver, nothing that the first submitted job could import instead.
 """
 
-from snakemake_executor_daskjq.config.settings import ExecutorSettings
-from snakemake_executor_daskjq.executor import Executor, common_settings
+from snakemake_executor_daskjq.executor import Executor, ExecutorSettings, common_settings
 
 __all__ = ["Executor", "ExecutorSettings", "common_settings"]

@@ -171,6 +171,10 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
             self.pools = self.pools.absolute()
 
 
+LOG_FOLDER = Path(".snakemake", "daskjq")
+"""Where the user names none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Validated settings: what the rest of daskjq works with."""
@@ -221,7 +225,7 @@ def configure(settings: ExecutorSettings) -> Config:
         raise SettingError("limits", settings.limits, f"one of {', '.join(Limits)}")
     return Config(
         pools=_pools(settings),
-        log_folder=settings.log_folder or Path(".snakemake", "daskjq"),
+        log_folder=settings.log_folder or LOG_FOLDER,
         interface=settings.interface,
         dashboard_address=_address("dashboard_address", settings.dashboard_address),
         warm_start=WarmStart(settings.warm_start),

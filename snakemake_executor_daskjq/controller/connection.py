@@ -95,7 +95,9 @@ class Connection:
         listening = asyncio.create_task(self._listen())
         try:
             cancel = await self._serve_until_stop()
-            stopped = await self._server.run_ends(self, cancel=cancel)
+            if cancel is None and self._server.leave_run(self):
+                return
+            stopped = await self._server.run_ends(self, cancel=cancel is not False)
         finally:
             listening.cancel()
         self.speaker.send(protocol.stopped_frame(stopped))
@@ -127,13 +129,13 @@ class Connection:
         except Exception:  # whatever it is: nobody hears of Snakemake's end any more
             traceback.print_exc()
         finally:
-            self._messages.put_nowait(protocol.stop_frame(cancel=True))
+            self._messages.put_nowait({"op": "lost"})
 
-    async def _serve_until_stop(self) -> bool:
-        """Returns whether running jobs have to be ended."""
-        while (message := await self._messages.get())["op"] != "stop":
+    async def _serve_until_stop(self) -> bool | None:
+        """Returns whether running jobs have to be ended; None where Snakemake has died."""
+        while (message := await self._messages.get())["op"] not in ("stop", "lost"):
             await self._handle(message)
-        return bool(message["cancel"])
+        return bool(message["cancel"]) if message["op"] == "stop" else None
 
     async def _handle(self, message: Frame) -> None:
         service, number = self._server.service, self.number

@@ -92,6 +92,15 @@ def doors(runs: Path) -> list[Path]:
     return sorted((path.parent for path in runs.glob(f"*/{NAME}")), reverse=True)
 
 
+def is_open(runs: Path) -> bool:
+    """Whether a controller listens in one of the folders of runs."""
+    for folder in doors(runs):
+        with contextlib.suppress(OSError):
+            knock(folder).close()
+            return True
+    return False
+
+
 def knock(folder: Path) -> socket.socket:
     """A connection to the controller that listens in a folder. Raises OSError where none does (here)."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -137,11 +137,11 @@ class Driver(Generic[Fleet]):
         """What a run's workflow has before it."""
         self.post(messages.OutlookLearned(outlook, run))
 
-    def submit(self, jobs: Iterable[tuple[Request, JobSpec]]) -> None:
-        """Take over a batch of jobs."""
-        jobs = tuple(jobs)
-        self._specs.update({request.key: spec for request, spec in jobs})
-        self.post(messages.JobsSubmitted(tuple(request for request, _ in jobs)))
+    def submit(self, jobs: Iterable[tuple[Event, JobSpec]]) -> None:
+        """Take over a batch of jobs, each with what its submission is to the core."""
+        for event, spec in jobs:
+            self._specs[spec.key] = spec
+            self.post(event)
 
     def unstarted(self, request: Request, why: str) -> None:
         """Note a job that ends before it gets here."""

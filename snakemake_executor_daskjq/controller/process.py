@@ -99,12 +99,21 @@ class Server:
 
     def _leave(self) -> None:
         """End when nobody has come for a while, or at once if nothing is to be kept."""
-        if self._connections or self._over.is_set():
+        if self._connections or self._over.is_set() or (self.service is not None and self.service.left.running()):
             return
         if self._door is None or self._is_stopping:
             self._over.set()
         else:
             self._timer = asyncio.get_running_loop().call_later(self._keep_s, self._over.set)
+
+    def leave_run(self, connection: Connection) -> bool:
+        """Let the jobs of a run go on whose Snakemake has died; False where nothing is to be kept."""
+        if self._door is None or self._is_stopping or not connection.keep_s or not connection.has_begun:
+            return False
+        assert self.service is not None
+        self._keep_s = connection.keep_s
+        self.service.leave(connection.number, self._leave)
+        return True
 
     async def run_ends(self, connection: Connection, *, cancel: bool) -> protocol.Stopped:
         """End a run, and all where nothing is to be kept."""
@@ -186,7 +195,9 @@ class Server:
         if self._is_stopping:
             found = ["it is just ending"]
         if found:
-            connection.speaker.send(protocol.text_frame("differs", ", ".join(found[:MOST_SHOWN])))
+            left = 0 if self.service is None else self.service.left.running()
+            told = protocol.text_frame("differs", ", ".join(found[:MOST_SHOWN]))
+            connection.speaker.send(told | {"left": left})
             return
         self._admit(connection, config)
         connection.speaker.send({"op": "ready"})

@@ -35,8 +35,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ..model.claim import Claim
 from ..model.job_spec import JobSpec
 from ..model.outcome import Outcome
 from ..model.pool import Pool
@@ -143,12 +144,17 @@ def read_learn(frame: Frame) -> Outlook:
     return Outlook(frame["jobs"], follows, frame["is_open_ended"])
 
 
-def job_frames(jobs: Iterable[tuple[Request, JobSpec]]) -> Iterator[Frame]:
+Job: TypeAlias = "tuple[Request, JobSpec, Claim | None]"
+"""A job on its way to the controller; what it is for other runs only where its own may be followed by one."""
+
+
+def job_frames(jobs: Iterable[Job]) -> Iterator[Frame]:
     """A batch of jobs: in most cases one frame."""
     batch: list[list[Any]] = []
     length = 0
-    for request, spec in jobs:
-        batch.append([*_request_record(request), spec.text, spec.worker])
+    for request, spec, claim in jobs:
+        own = None if claim is None else [claim.mark, claim.outputs]
+        batch.append([*_request_record(request), spec.text, spec.worker, own])
         length += len(spec.text) + len(spec.worker)
         if length > MOST_TEXT:
             yield {"op": "jobs", "jobs": batch}
@@ -157,11 +163,12 @@ def job_frames(jobs: Iterable[tuple[Request, JobSpec]]) -> Iterator[Frame]:
         yield {"op": "jobs", "jobs": batch}
 
 
-def read_jobs(frame: Frame, run: int) -> list[tuple[Request, JobSpec]]:
-    jobs = []
-    for *record, text, worker in frame["jobs"]:
+def read_jobs(frame: Frame, run: int) -> list[Job]:
+    jobs: list[Job] = []
+    for *record, text, worker, own in frame["jobs"]:
         request = _request(record, run)
-        jobs.append((request, JobSpec(request.key, text, worker)))
+        claim = None if own is None else Claim(own[0], tuple(own[1]))
+        jobs.append((request, JobSpec(request.key, text, worker), claim))
     return jobs
 
 

@@ -11,7 +11,7 @@ from ..journal.history import History
 from ..journal.journal import SCHEMA, Journal, RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from ..errors import DaskjqError
@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     from ..model.usage import Usage
     from ..policy.summary import Summary
     from .driver import Reporter
+    from .left import Left
 
 
 class Run:
     """One run (a `driver.RunSide`). Raises OSError where its journal can't be written."""
 
-    def __init__(self, folder: RunFolder, pools: Sequence[Pool], reporter: Reporter) -> None:
+    def __init__(self, number: int, folder: RunFolder, pools: Sequence[Pool], reporter: Reporter, left: Left) -> None:
+        self.number = number
         self._folder = folder
         self._reporter = reporter
+        self._left = left
+        self._when_left: Callable[[], None] | None = None
         self._reported: list[bool] = []
         self._journal = Journal(folder.journal_path, reporter.warn)
         shown = {pool.name: dataclasses.asdict(pool) for pool in pools}
@@ -74,14 +78,28 @@ class Run:
         """Where the Dask workers of a job meet."""
         return self._folder.dask_workers(key)
 
+    def leave(self, when_job_ended: Callable[[], None]) -> None:
+        """Its Snakemake has died: nobody hears of it, and `when_job_ended` is called instead."""
+        self._when_left = when_job_ended
+
     def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
-        self._reporter.job_ended(request, outcome, pilot)
+        self._left.ended(request, outcome, pilot)
+        if self._when_left is None:
+            self._reporter.job_ended(request, outcome, pilot)
+        else:
+            self._when_left()
 
     def tell(self, text: str) -> None:
-        self._reporter.tell(text)
+        if self._when_left is None:
+            self._reporter.tell(text)
 
     def warn(self, text: str) -> None:
-        self._reporter.warn(text)
+        if self._when_left is None:
+            self._reporter.warn(text)
 
     def give_up(self, error: DaskjqError) -> None:
-        self._reporter.give_up(error)
+        if self._when_left is None:
+            self._reporter.give_up(error)
+        else:  # what was lost with a pilot starts nowhere any more
+            self._left.give_up(self.number)
+            self._when_left()

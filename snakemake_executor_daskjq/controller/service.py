@@ -12,18 +12,19 @@ from ..errors import ClusterStartError
 from ..journal.journal import RunFolder
 from ..policy.budget import Budget
 from .driver import CANCEL_GRACE_S, Driver
+from .left import Left
 from .protocol import Stopped
 from .run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ..config.settings import Config
     from ..dask_cluster.spare import Spare
     from ..model.pool import Pool
     from ..model.request import Outlook, Request
     from .driver import Reporter
-    from .protocol import Begin
+    from .protocol import Begin, Job
 
 START_S = 120.0
 """A scheduler that does not run after this time never will."""
@@ -44,6 +45,8 @@ class Service:
             pools, self._open_fleet, folder.pilot_logs, Budget(config.max_cores, config.max_core_hours)
         )
         self._runs: dict[int, Run] = {}
+        self._closing: dict[int, asyncio.Task[None]] = {}  # runs that were left and are over
+        self.left = Left()
 
     async def start(self) -> None:
         """Start the Dask scheduler. Raises ClusterStartError or OSError."""
@@ -60,16 +63,34 @@ class Service:
 
     def begin(self, number: int, begin: Begin, reporter: Reporter, keep_s: float) -> None:
         """A run begins, whose number no other has had. Raises OSError where its journal can't be written."""
-        run = self._runs[number] = Run(RunFolder(begin.base, begin.name, Path(begin.cwd)), self._pools, reporter)
+        folder = RunFolder(begin.base, begin.name, Path(begin.cwd))
+        run = self._runs[number] = Run(number, folder, self._pools, reporter, self.left)
         self._driver.begin(number, run, run.history.rules, keep_s)
 
     def learn(self, number: int, outlook: Outlook) -> None:
         """What a run's workflow has before it; once, before the first jobs."""
         self._driver.learn(number, outlook)
 
-    def submit(self, jobs: Iterable[tuple[Request, Any]]) -> None:
-        """Take over a batch of jobs, each with its `JobSpec`."""
-        self._driver.submit(jobs)
+    def submit(self, jobs: Iterable[Job]) -> None:
+        """Take over a batch of jobs."""
+        self._driver.submit([(self.left.submitted(request, claim), spec) for request, spec, claim in jobs])
+
+    def leave(self, number: int, when_over: Callable[[], None]) -> None:
+        """A run's Snakemake has died: what runs of it goes on, and `when_over` is called at its end."""
+        self.left.leave(number)
+        self._runs[number].leave(lambda: self._left_alone(number, when_over))
+        self._driver.withdraw(number)
+        self._left_alone(number, when_over)
+
+    def _left_alone(self, number: int, when_over: Callable[[], None]) -> None:
+        """End a run that was left where none of its jobs runs any more."""
+        if number in self._runs and not self.left.has_jobs(number) and number not in self._closing:
+            self._closing[number] = asyncio.create_task(self._close_left(number, when_over))
+
+    async def _close_left(self, number: int, when_over: Callable[[], None]) -> None:
+        await self.end(number, cancel=True)
+        del self._closing[number]
+        when_over()
 
     def unstarted(self, request: Request, why: str) -> None:
         """Note a job that fails before it could be submitted."""

@@ -1,5 +1,6 @@
 """The Snakemake process' part: job -> request and job spec, outcome -> Snakemake's callbacks. No policy, no Dask."""
 
 from .interface import Executor, common_settings
+from .options import ExecutorSettings
 
-__all__ = ["Executor", "common_settings"]
+__all__ = ["Executor", "ExecutorSettings", "common_settings"]

@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config.settings import Config
-    from ..controller.protocol import Begin, Ended, Stopped
+    from ..controller.protocol import Begin, Ended, Job, Stopped
     from ..journal.journal import RunFolder
-    from ..model.job_spec import JobSpec
     from ..model.pool import Pool
     from ..model.request import Outlook, Request
     from .peers import Peer
@@ -120,7 +119,7 @@ class Controller:
         """The dashboard's address, or "", once the run has begun. Raises ControllerError."""
         return self._begun.result()
 
-    def submit(self, jobs: Sequence[tuple[Request, JobSpec]]) -> None:
+    def submit(self, jobs: Sequence[Job]) -> None:
         """Hand over a batch of jobs; returns at once."""
         self._send(*protocol.job_frames(jobs))
 

@@ -29,7 +29,7 @@ from . import environment
 from .snakemake_internals import IncompleteMarks, LocalRuns, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from .job_arguments import JobArguments
 
@@ -108,6 +108,10 @@ class DirectStarts:
             self.ended(key)
             self._runs.undo(job)  # the job's own Snakemake prepares it anew
             return str(refusal)
+
+    def files_of(self, key: str) -> Sequence[str]:
+        """The files that were written for a job."""
+        return self._files.get(key, ())
 
     def ended(self, key: str) -> None:
         """Remove what was written for a job."""

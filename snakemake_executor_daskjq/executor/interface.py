@@ -30,6 +30,7 @@ from ..resources import mapping
 from .environment import AT_START
 from .job_arguments import JobArguments
 from .remaining_work import look_ahead
+from .resume import Resume
 from .scheduler_internals import Rounds
 from .signals import RunSignals
 
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-    from ..model.job_spec import JobSpec
+    from ..controller.protocol import Job
     from ..model.pool import Pool
     from ..model.request import DaskWorkers
     from ..resources.migration import Translated
@@ -89,6 +90,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._warned: set[str] = set()
         self._suffix = ""
         self._has_submitted = False
+        self._resume = Resume(self.workflow.persistence, self._folder)
         if any(not job.is_local for job in self.workflow.dag.needrun_jobs()):
             self._open_controller()  # what it imports takes a second: Snakemake has something to do meanwhile
 
@@ -102,11 +104,12 @@ class Executor(RealExecutor):  # type: ignore[misc]
         controller, pools = self._begun_controller()
         asked = []
         for job in jobs:  # all requests, before the first is told as started
+            self._resume.look_for(job)
             own = translate(dict(job.resources.items()), pools)
             if (wanted := self._request(job, own.resources, pools)) is not None:
                 asked.append((job, wanted, own))
         self._warn_of_unmet([(request, own) for _, request, own in asked], pools)
-        batch: list[tuple[Request, JobSpec]] = []
+        batch: list[Job] = []
         untouched: list[JobExecutorInterface] = []
         begun = time.monotonic()
         for job, request, own in asked:
@@ -118,7 +121,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 continue
             self._marks.note(job)
             self.run_job_pre(job)
-            info = SubmittedJobInfo(job)
+            info = SubmittedJobInfo(job, external_jobid=self._resume.external_jobid(job, request.key))
             try:
                 launch = self._launch(job, request, own.environment)
             except OSError as error:
@@ -129,7 +132,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._reporting.add(info, request.rule, launch)
             self.report_job_submission(info)
             worker = "" if request.workers is None else spec_of(self._worker_launch(launch, request.workers)).text
-            batch.append((request, replace(spec_of(launch), worker=worker)))
+            scripts = () if self._direct is None else self._direct.files_of(request.key)
+            claim = self._resume.claim(job, launch, scripts)
+            batch.append((request, replace(spec_of(launch), worker=worker), claim))
         self._has_submitted = True
         self._submit(controller, batch)
         if untouched:
@@ -178,6 +183,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             )
         except OSError as error:
             raise WorkflowError(f"daskjq can't start its controller: {error}") from None
+        except DaskjqError as error:
+            raise WorkflowError(str(error)) from None
         return self._controller
 
     def _begun_controller(self) -> tuple[Controller, tuple[Pool, ...]]:
@@ -191,6 +198,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 self._begin(controller)
             pools = controller.pools()
             self._suffix = f"@{controller.number}" if controller.number > 1 else ""  # a controller's keys are unique
+            self._resume.is_following = controller.is_shared
+            self._resume.is_on = controller.is_shared or bool(self._config.keep_s)
             return controller, pools
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
@@ -211,7 +220,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._direct = DirectStarts(self.workflow, self._arguments, AT_START, self._marks, local=self._config.local)
         self._reporting.start(controller, self._direct, self._rounds, self._marks)
 
-    def _submit(self, controller: Controller, batch: list[tuple[Request, JobSpec]]) -> None:
+    def _submit(self, controller: Controller, batch: list[Job]) -> None:
         """Hand over a batch of jobs; the first one once the Dask scheduler runs, for only then it is known whether."""
         if not self._is_told:
             try:
@@ -221,7 +230,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._is_told = True
             self._tell_of_start(controller.pools(), dashboard)
         controller.submit(batch)
-        for request, _ in batch:
+        for request, _, _ in batch:
             self._reporting.sent(request.key)
         if self._reporting.is_ending:  # they may have been on their way while that was told
             controller.withdraw()
@@ -287,7 +296,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         """
         own: dict[str, Any] = {
             "rule": job.name,
-            "key": f"{job.name}-{job.jobid}-{job.attempt}{self._suffix}",
+            "key": self._resume.key_of(job) or f"{job.name}-{job.jobid}-{job.attempt}{self._suffix}",
             "job_id": job.jobid if isinstance(job.jobid, int) else 0,
             "attempt": job.attempt,
             "priority": getattr(job, "priority", 0),
@@ -359,7 +368,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             common_argv=(),
             job_argv=(),
             cwd="",
-            log_path=str(self._folder.job_log(request.rule, request.key).absolute()),
+            log_path=str(self._resume.folder_of(job).job_log(request.rule, request.key).absolute()),
             python="",
             env={**self._declared, **environment},
             warm_start=self._config.warm_start,

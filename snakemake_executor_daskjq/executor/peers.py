@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..controller import protocol
 from ..controller.door import doors, knock, peer_of, runs
 from ..controller.surroundings import Surroundings
+from ..errors import LeftJobsError
 from ..frames import Decoder, Frame, FrameError, encode
 from ..text import printable
 
@@ -169,6 +170,8 @@ def kept(config: Config, cores_limit: int | None, base: RunFolder, tell: Callabl
         if told["op"] == "pools":
             return Kept(sock, folder, frames)
         sock.close()
+        if left := int(told.get("left", 0)):
+            raise LeftJobsError(folder.name, left, str(told["text"]))
         tell(
             f"The pilots that run {folder.name} has left are not used, for this run asks for others ({told['text']}). "
             "They end when their time is over; 'daskjq stop' ends them now."

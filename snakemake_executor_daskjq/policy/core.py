@@ -126,6 +126,9 @@ class Core:
                     self._replace(event.request, [event.request.key], now)
             case messages.JobReplaces():
                 self._replace(event.request, event.keys, now)
+            case messages.JobHadEnded():
+                self._note_submitted(event.request)
+                self._left.had_ended(event.request, event.outcome, event.pilot)
             case messages.JobAdopted():
                 self._adopt(event)
             case messages.PilotAdopted():

@@ -11,6 +11,7 @@ from . import messages
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
+    from ..model.outcome import Outcome
     from ..model.request import Request
     from .gangs import Gangs
     from .gathering import Gathering
@@ -109,6 +110,12 @@ class LeftJobs:
         if running:
             self.successors.add(request, [job.request.key for job in running])
         return bool(running)
+
+    def had_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
+        """Report the end of a job that has ended before it was submitted (once more)."""
+        self._out.record(journal.JobPlaced(key=request.key, pilot=pilot, tries=1), request.run, outcome.started_at)
+        self._out.record(journal.JobEnded.of(request, pilot, outcome, reported=True), request.run)
+        self._out.add(messages.ReportEnd(request, outcome, pilot))
 
     def _forget(self, job: Job, run: int, now: float) -> None:
         """A job that was lost, and waits once more, is to be another run's."""

@@ -90,6 +90,15 @@ class JobReplaces:
 
 
 @dataclass(frozen=True, slots=True)
+class JobHadEnded:
+    """A run submits a job that has ended on a pilot before, while nobody was there to hear of it."""
+
+    request: Request
+    outcome: Outcome
+    pilot: str
+
+
+@dataclass(frozen=True, slots=True)
 class JobAdopted:
     """A job that runs on a connected pilot already, since `placed_at`."""
 
@@ -219,6 +228,7 @@ Event: TypeAlias = (
     | JobsWithdrawn
     | JobTakenOver
     | JobReplaces
+    | JobHadEnded
     | JobAdopted
     | PilotAdopted
     | RuleMeasured

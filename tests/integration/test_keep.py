@@ -119,18 +119,6 @@ def test_ctrl_c_ends_jobs_and_keeps_pilots_and_a_second_one_ends_all(workflow: W
     assert workflow.leftovers() == []
 
 
-def test_killed_with_nothing_to_keep_for_its_jobs_end_and_pilots_stay(workflow: Workflow) -> None:
-    workflow.write(LONG)
-    process = workflow.start(*KEEP, "5m")
-    workflow.wait_until(lambda: len(list(workflow.folder.glob("begun-*"))) == 2)
-    process.kill()
-    process.wait(10)
-    workflow.wait_until(lambda: not [line for line in commands(workflow) if "sleep" in line], 30)
-    assert len(pilots_of(workflow)) == 1
-    assert daskjq(workflow, "stop").returncode == 0
-    assert workflow.leftovers() == []
-
-
 def test_two_runs_share_the_pilots_and_an_interrupt_is_one_runs_affair(workflow: Workflow) -> None:
     workflow.write(SNAKEFILE)
     assert workflow.run(*KEEP, "5m") == 0

@@ -1,0 +1,20 @@
+"""The options, as Snakemake reads them: before it looks at what is to be done, which is when a run may be resumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..config import settings
+from ..journal.journal import RunFolder
+
+
+@dataclass
+class ExecutorSettings(settings.ExecutorSettings):
+    """See `config.settings`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from .resume_internals import let_resume
+
+        let_resume(lambda: RunFolder(self.log_folder or settings.LOG_FOLDER, cwd=Path.cwd()).path.parent)

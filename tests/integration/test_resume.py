@@ -1,0 +1,80 @@
+"""A Snakemake that was killed, and the same command again: no job runs twice, and none is lost."""
+
+from __future__ import annotations
+
+import signal
+
+from ..workflow import Workflow
+from .test_keep import KEEP, commands, daskjq, pilots_of
+
+SNAKEFILE = """
+    rule all:
+        input: expand("{i}.txt", i=range(8))
+    rule one:
+        output: "{i}.txt"
+        shell: "echo begun >> marks-{wildcards.i}; touch {output}; sleep SECONDS; echo {wildcards.i} >> {output}"
+"""
+
+
+def begun(workflow: Workflow) -> dict[str, int]:
+    return {path.name: path.read_text().count("begun") for path in workflow.folder.glob("marks-*")}
+
+
+def killed_at_work(workflow: Workflow, seconds: float) -> None:
+    """Kill Snakemake when two jobs have ended, where they do, and two others run."""
+    workflow.write(SNAKEFILE.replace("SECONDS", str(seconds)))
+    process = workflow.start(*KEEP, "5m")
+    workflow.wait_until(lambda: len(begun(workflow)) == (4 if seconds < 300 else 2))
+    process.kill()
+    process.wait(10)
+
+
+def test_running_jobs_are_taken_over_and_each_runs_once(workflow: Workflow) -> None:
+    killed_at_work(workflow, 3)
+    assert workflow.run("--unlock") == 0
+    assert workflow.run(*KEEP, "5m") == 0, workflow.output[-3000:]
+    assert begun(workflow) == {f"marks-{i}": 1 for i in range(8)}
+    assert all((workflow.folder / f"{i}.txt").read_text() == f"{i}\n" for i in range(8))
+    assert daskjq(workflow, "stop").returncode == 0
+    assert workflow.leftovers() == []
+
+
+def test_what_has_ended_meanwhile_is_not_run_again(workflow: Workflow) -> None:
+    killed_at_work(workflow, 2)
+    workflow.wait_until(lambda: not any("sleep" in line for line in commands(workflow)), 30)
+    assert len(begun(workflow)) == 4
+    assert workflow.run("--unlock") == 0
+    assert workflow.run(*KEEP, "5m") == 0, workflow.output[-3000:]
+    assert begun(workflow) == {f"marks-{i}": 1 for i in range(8)}
+    assert daskjq(workflow, "stop").returncode == 0
+
+
+def test_jobs_that_have_changed_are_ended_and_run_anew(workflow: Workflow) -> None:
+    killed_at_work(workflow, 300)
+    kept = pilots_of(workflow)
+    assert workflow.run("--unlock") == 0
+    workflow.write(SNAKEFILE.replace("SECONDS", "0"))
+    assert workflow.run(*KEEP, "5m") == 0, workflow.output[-3000:]
+    assert pilots_of(workflow) == kept
+    assert not any("sleep 300" in line for line in commands(workflow))
+    assert all((workflow.folder / f"{i}.txt").read_text() == f"{i}\n" for i in range(8))
+    assert daskjq(workflow, "stop").returncode == 0
+
+
+def test_who_can_not_have_them_is_told_so(workflow: Workflow) -> None:
+    killed_at_work(workflow, 300)
+    assert workflow.run("--unlock") == 0
+    assert workflow.run("--jobs", "unlimited", "--daskjq-cores", "1", "--rerun-incomplete") != 0
+    assert "2 jobs that run" in workflow.output
+    assert "or end those jobs first with 'daskjq stop'" in workflow.output
+    assert daskjq(workflow, "stop").returncode == 0
+    assert workflow.leftovers() == []
+
+
+def test_without_keep_nothing_is_left(workflow: Workflow) -> None:
+    workflow.write(SNAKEFILE.replace("SECONDS", "300"))
+    process = workflow.start("--jobs", "unlimited", "--daskjq-cores", "2")
+    workflow.wait_until(lambda: len(begun(workflow)) == 2)
+    process.send_signal(signal.SIGKILL)
+    process.wait(10)
+    workflow.wait_until(lambda: not workflow.processes(), 60)
