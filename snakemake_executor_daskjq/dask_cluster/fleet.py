@@ -151,6 +151,7 @@ class Fleet:
         self._serial = itertools.count(1)
         self._asked: dict[tuple[str, tuple[tuple[str, int], ...]], list[tuple[str, str]]] = {}
         self._futures: dict[str, Any] = {}  # by the task's key
+        self._tasks: dict[str, str] = {}  # the keys of Dask tasks, by those of running jobs
         self._looking: asyncio.Task[None] | None = None
         self._cluster: Any = None
         self._client: Any = None
@@ -250,16 +251,20 @@ class Fleet:
         if not self._asked:  # what starts within one turn of the loop is one graph for each pilot
             asyncio.get_running_loop().call_soon(self._submit)
         self._asked.setdefault((address, tuple(amounts.items())), []).append((key, spec.text))
+        self._tasks[spec.key] = key
         try:
             return await outcome
         finally:
+            if self._tasks.get(spec.key) == key:
+                del self._tasks[spec.key]
             if (future := self._futures.pop(key, None)) is not None:
                 future.release()
 
     async def end_jobs(self, address: str, keys: Collection[str], grace_s: float) -> None:
         """End jobs on one worker (TERM, KILL after `grace_s`); their ends come as those of any jobs."""
         with contextlib.suppress(Exception):  # a pilot that is gone has lost its jobs
-            await self._client.run(end_jobs, sorted(keys), grace_s, workers=[address], on_error="ignore")
+            tasks = [task for key in sorted(keys) if (task := self._tasks.get(key)) is not None]
+            await self._client.run(end_jobs, tasks, grace_s, workers=[address], on_error="ignore")
 
     def _submit(self) -> None:
         """Submit the tasks of all jobs that are to be started now."""

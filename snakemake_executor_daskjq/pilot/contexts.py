@@ -97,6 +97,9 @@ class Context:
             self.refuse(RefusedError(f"parsed again and again: {change}"))
 
 
+UNWANTED = "it was told to end before it began"
+
+
 class Launchers:
     """All launchers of a pilot."""
 
@@ -114,14 +117,17 @@ class Launchers:
         Raises OSError where no launcher can be started (any more), or the job is not wanted any more.
         """
         levels, reasons = _levels(launch)
-        for level in levels:
-            context = self._contexts.setdefault(context_key(launch, level), Context())
-            try:
-                outcome = await self._run_at(level, context, launch)
-            except RefusedError as refusal:
-                reasons.append(str(refusal))
-            else:
-                return replace(outcome, colder_because="; ".join(reasons))
+        try:
+            for level in levels:
+                context = self._contexts.setdefault(context_key(launch, level), Context())
+                try:
+                    outcome = await self._run_at(level, context, launch)
+                except RefusedError as refusal:
+                    reasons.append(str(refusal))
+                else:
+                    return replace(outcome, colder_because="; ".join(reasons))
+        finally:
+            self._unwanted.discard(launch.key)
         raise AssertionError("a cold launcher refuses nothing")
 
     async def _run_at(self, level: WarmStart, context: Context, launch: Launch) -> Outcome:
@@ -130,7 +136,7 @@ class Launchers:
             launcher = await self._launcher(context, launch, level)
             if launch.key in self._unwanted:
                 self._job_ended(context)
-                raise OSError("it was told to end before it began")
+                raise OSError(UNWANTED)
             try:
                 return await launcher.run(launch, level)
             except RefusedError as refusal:
@@ -146,7 +152,7 @@ class Launchers:
                 self._job_ended(context)
 
     def end(self, jobs: Collection[str], grace_s: float) -> None:
-        """End these jobs, and start those of them that come later no more; their keys never come again."""
+        """End these jobs, all of which `run` has."""
         self._unwanted.update(jobs)
         for launcher in self._all():
             launcher.end(jobs, grace_s)

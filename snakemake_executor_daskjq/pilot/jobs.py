@@ -14,12 +14,12 @@ from ..launcher.lease import Lease
 from ..model.job_spec import launch_of
 from ..model.outcome import End, Outcome
 from . import dask_internals, folders
-from .contexts import Launchers
+from .contexts import UNWANTED, Launchers
 from .grants import Grants
 from .launcher_client import KilledError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Collection, Coroutine
     from typing import Any
 
     from ..model.request import Launch
@@ -35,6 +35,8 @@ class PilotJobs:
         self.launchers = Launchers()
         self.grants = grants or Grants()
         self.lease = Lease(None)
+        self._tasks: dict[str, str] = {}  # the keys of jobs, by those of their Dask tasks
+        self._unwanted: set[str] = set()  # tasks that were told to end, and are not there (yet)
 
     def begin_lease(self, length_s: float | None) -> None:
         self.lease = Lease(length_s)
@@ -45,11 +47,25 @@ class PilotJobs:
         self.lease.renew(asked_at)
         self.launchers.renew_lease(self.lease.ends_at)
 
-    async def run(self, spec: str) -> Outcome:
+    async def run(self, spec: str, task: str) -> Outcome:
+        """Run the job of a Dask task. No task's key comes again, but that of a job may."""
         if self.lease.is_over():
             # This process was stopped: the job may run elsewhere by now.
             return Outcome(End.LOST, detail="its pilot was out of touch")
-        return await run_granted(launch_of(spec), self.launchers, self.grants)
+        if task in self._unwanted:
+            return Outcome(End.NOT_STARTED, detail=UNWANTED)
+        launch = launch_of(spec)
+        self._tasks[task] = launch.key
+        try:
+            return await run_granted(launch, self.launchers, self.grants)
+        finally:
+            del self._tasks[task]
+
+    def end(self, tasks: Collection[str], grace_s: float) -> None:
+        """End the jobs of these tasks (TERM, KILL after `grace_s`), also where a task comes only after this."""
+        here = self._tasks.keys() & set(tasks)
+        self._unwanted.update(set(tasks) - here)
+        self.launchers.end({self._tasks[task] for task in here}, grace_s)
 
 
 async def run_job(spec: str, key: bytes) -> None:
@@ -60,7 +76,7 @@ async def run_job(spec: str, key: bytes) -> None:
     """
     worker = get_worker()
     jobs: PilotJobs = worker.jobs
-    outcome = await told(jobs.run(spec))
+    outcome = await told(jobs.run(spec, key.decode()))
     dask_internals.tell_at_end(worker, key.decode(), outcome.record())
 
 
@@ -77,9 +93,9 @@ async def stop_jobs(grace_s: float, dask_worker: Any) -> None:
     await dask_worker.jobs.launchers.stop(grace_s)
 
 
-def end_jobs(jobs: list[str], grace_s: float, dask_worker: Any) -> None:
-    """End these jobs of a pilot (TERM, KILL after `grace_s`). Dask puts `dask_worker` in."""
-    dask_worker.jobs.launchers.end(frozenset(jobs), grace_s)
+def end_jobs(tasks: list[str], grace_s: float, dask_worker: Any) -> None:
+    """End the jobs of these tasks of a pilot (TERM, KILL after `grace_s`). Dask puts `dask_worker` in."""
+    dask_worker.jobs.end(tasks, grace_s)
 
 
 async def run_granted(launch: Launch, launchers: Launchers, grants: Grants) -> Outcome:
