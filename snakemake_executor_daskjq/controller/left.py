@@ -48,17 +48,23 @@ class Left:
         """Whether a run has jobs that have not ended."""
         return any(entry.run == run and entry.outcome is None for entry in self._jobs.values())
 
+    def over(self, run: int) -> None:
+        """A run has ended as it should: nobody will ask for its jobs."""
+        if run not in self._runs:
+            for key in [key for key, entry in self._jobs.items() if entry.run == run]:
+                self._forget(key)
+
     def give_up(self, run: int) -> None:
         """None of a run's jobs that have not ended ever will."""
         for key in [key for key, entry in self._jobs.items() if entry.run == run and entry.outcome is None]:
             self._forget(key)
 
     def ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
-        """A job has ended: of one that was left, that is kept for whoever asks."""
+        """A job has ended, which its Snakemake may not live to note: that is kept for whoever asks."""
         entry = self._jobs.get(request.key)
         if entry is None or entry.run != request.run:
             return
-        if request.run in self._runs and outcome.end in KNOWN:
+        if outcome.end in KNOWN:
             entry.outcome, entry.pilot = outcome, pilot
         else:
             self._forget(request.key)

@@ -107,6 +107,7 @@ class Service:
     async def end(self, number: int, *, cancel: bool) -> Stopped:
         """End a run and its jobs; pilots and other runs go on. Raises TimeoutError where jobs do not end."""
         over = await asyncio.wait_for(self._driver.end(number), END_S)
+        self.left.over(number)
         lines = self._runs.pop(number).close(over.summary, cancelled=cancel)
         return Stopped(over.waiting, lines)
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
+import time
+
+import pytest
 
 from ..workflow import Workflow
 from .test_keep import KEEP, commands, daskjq, pilots_of
@@ -67,6 +72,29 @@ def test_who_can_not_have_them_is_told_so(workflow: Workflow) -> None:
     assert workflow.run("--jobs", "unlimited", "--daskjq-cores", "1", "--rerun-incomplete") != 0
     assert "2 jobs that run" in workflow.output
     assert "or end those jobs first with 'daskjq stop'" in workflow.output
+    assert daskjq(workflow, "stop").returncode == 0
+    assert workflow.leftovers() == []
+
+
+@pytest.mark.timeout(600)
+def test_whenever_it_is_killed_each_job_runs_once(workflow: Workflow) -> None:
+    seed = int(os.environ.get("DASKJQ_CHAOS_SEED", "1"))
+    kills, count = int(os.environ.get("DASKJQ_CHAOS_KILLS", "4")), int(os.environ.get("DASKJQ_CHAOS_JOBS", "24"))
+    chance = random.Random(seed)
+    seconds = 0.5 if count < 60 else 5
+    workflow.write(SNAKEFILE.replace("SECONDS", str(seconds)).replace("range(8)", f"range({count})"))
+    for _ in range(kills):
+        before = len(begun(workflow))
+        process = workflow.start(*KEEP, "5m")
+        more = chance.randint(1, 4)
+        workflow.wait_until(lambda wanted=before + more: len(begun(workflow)) >= min(count, wanted), 60)  # type: ignore[misc]
+        time.sleep(chance.random())  # any moment of a run is as good
+        process.kill()
+        process.wait(10)
+        assert workflow.run("--unlock") == 0
+    assert workflow.run(*KEEP, "5m") == 0, workflow.output[-3000:]
+    assert begun(workflow) == {f"marks-{i}": 1 for i in range(count)}, seed
+    assert all((workflow.folder / f"{i}.txt").read_text() == f"{i}\n" for i in range(count))
     assert daskjq(workflow, "stop").returncode == 0
     assert workflow.leftovers() == []
 
