@@ -5,6 +5,7 @@ Snakemake offers each field of `ExecutorSettings` on the command line (`--daskjq
 them into a `Config` or raises a `SettingError`. Nothing here asks the machine or a batch system.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -326,8 +327,8 @@ Amount = TypeVar("Amount", int, float)
 
 
 def _positive(option: str, amount: Optional[Amount]) -> Optional[Amount]:
-    if amount is not None and not amount > 0:
-        raise SettingError(option, amount, "more than 0")
+    if amount is not None and not (isinstance(amount, int | float) and 0 < amount < math.inf):
+        raise SettingError(option, amount, "a number above 0")
     return amount
 
 

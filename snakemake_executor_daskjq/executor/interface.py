@@ -248,9 +248,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
     def _stop(self, *, cancel: bool) -> None:
         if self._controller is None:
             return
-        controller, self._controller = self._controller, None
         # First: Snakemake cancels after a signal, and must find what it has to end.
-        self._signals.hold(controller.insist if self._config.keep_s else None)
+        self._signals.hold(self._controller.insist if self._config.keep_s else None)
+        controller, self._controller = self._controller, None
         if not self._has_begun:
             controller.discard()
             self._signals.restore()

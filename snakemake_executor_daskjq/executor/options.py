@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import settings
-from ..journal.journal import RunFolder
 
 
 @dataclass
@@ -17,4 +16,4 @@ class ExecutorSettings(settings.ExecutorSettings):
         super().__post_init__()
         from .resume_internals import let_resume
 
-        let_resume(lambda: RunFolder(self.log_folder or settings.LOG_FOLDER, cwd=Path.cwd()).path.parent)
+        let_resume(lambda: Path.cwd() / (self.log_folder or settings.LOG_FOLDER) / "runs")

@@ -203,14 +203,15 @@ class Ledger:
 
     def pass_on(self, room: Room, key: str, to: Request, ends_at: float) -> None:
         """What job `key` held is job `to`'s from now on; both ask for the same."""
-        room.bookings[to.key] = room.bookings.pop(key)._replace(ends_at=ends_at)
+        held = room.bookings.pop(key)
+        room.bookings[to.key] = Booking(ends_at, held.amounts, held.run)
         self.hand_over(room, to.key, to.run)
 
     def hand_over(self, room: Room, key: str, run: int) -> None:
         """What a job holds is another run's from now on; nothing happens where it was not booked."""
         booking = room.bookings.get(key)
         if booking is not None and booking.run != run:
-            room.bookings[key] = booking._replace(run=run)
+            room.bookings[key] = Booking(booking.ends_at, booking.amounts, run)
             if room.pilot in self._rooms:
                 cores = booking.amounts.get("cores", 0)
                 self.held[booking.run] -= cores

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[2] / "snakemake_executor_daskjq"
 INSIDES = {
     "dask_cluster/dask_internals.py",
     "dask_cluster/pilots.py",  # dask-jobqueue's job classes, which it extends
+    "executor/resume_internals.py",
     "executor/scheduler_internals.py",
     "executor/snakemake_internals.py",
     "cli/preview.py",  # Snakemake's steps to a DAG

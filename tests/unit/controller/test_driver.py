@@ -97,6 +97,10 @@ def jobs(count: int) -> list[tuple[Request, JobSpec]]:
     return [job(number) for number in range(count)]
 
 
+def new(jobs: list[tuple[Request, JobSpec]]) -> list[tuple[messages.Event, JobSpec]]:
+    return [(messages.JobsSubmitted((request,)), spec) for request, spec in jobs]
+
+
 Scenario = Callable[[Driver[FakeFleet], FakeFleet, Told], Awaitable[None]]
 Play = Callable[[Scenario], tuple[Told, RECORDS]]
 
@@ -136,7 +140,7 @@ async def connect(running: Driver[FakeFleet], pilot: str) -> None:
 
 def test_a_job_runs_on_a_pilot_is_reported_once_and_remembered(play: Play, tmp_path: Path) -> None:
     async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
-        running.submit(jobs(1))
+        running.submit(new(jobs(1)))
         await fleet.until(lambda: fleet.requested == ["main-1"])
         await connect(running, "main-1")
         await fleet.until(lambda: fleet.running)
@@ -161,7 +165,7 @@ def test_a_job_runs_on_a_pilot_is_reported_once_and_remembered(play: Play, tmp_p
 
 def test_a_lost_job_starts_elsewhere_only_after_the_time_in_which_its_pilot_may_live_on(play: Play) -> None:
     async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
-        running.submit(jobs(1))
+        running.submit(new(jobs(1)))
         await fleet.until(lambda: fleet.requested)
         await connect(running, "main-1")
         await fleet.until(lambda: "j0@at-main-1" in fleet.running)
@@ -183,7 +187,7 @@ def test_what_ended_in_the_turn_in_which_the_run_ends_is_reported_and_what_never
     waiting: list[str] = []
 
     async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
-        running.submit(jobs(3))
+        running.submit(new(jobs(3)))
         await fleet.until(lambda: fleet.requested)
         await connect(running, "main-1")
         await fleet.until(lambda: len(fleet.running) == 2)
@@ -203,7 +207,7 @@ def test_a_defect_is_told_and_leaves_nobody_waiting(play: Play) -> None:
             raise RuntimeError("no such thing")
 
         fleet.request = broken  # type: ignore[method-assign]
-        running.submit(jobs(1))
+        running.submit(new(jobs(1)))
         await fleet.until(lambda: told.errors)
 
     told, _ = play(scenario)
@@ -215,8 +219,8 @@ def test_a_run_that_ends_has_its_jobs_ended_and_another_goes_on(play: Play) -> N
         other = Told(lambda: fleet)
         other.journal, other.history = told.journal, told.history
         running.begin(2, other, {})
-        running.submit(jobs(2))
-        running.submit([(Request("k0", 0, "rule", 1, {"cores": 1}, run=2), JobSpec("k0", "{}"))])
+        running.submit(new(jobs(2)))
+        running.submit(new([(Request("k0", 0, "rule", 1, {"cores": 1}, run=2), JobSpec("k0", "{}"))]))
         await fleet.until(lambda: fleet.requested)
         await connect(running, "main-1")
         await fleet.until(lambda: len(fleet.running) == 2)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from snakemake_executor_daskjq.config.settings import Config
 from snakemake_executor_daskjq.controller import protocol
 from snakemake_executor_daskjq.frames import Decoder, Frame, encode
+from snakemake_executor_daskjq.model.claim import Claim
 from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.outcome import Outcome
 from snakemake_executor_daskjq.model.pool import Pool
@@ -60,9 +61,12 @@ def test_begin(begin: protocol.Begin, outlook: Outlook) -> None:
     assert protocol.read_learn(second) == outlook
 
 
-@given(st.lists(st.tuples(requests, names), max_size=3))
-def test_jobs(jobs: list[tuple[Request, str]]) -> None:
-    batch = [(request, JobSpec(request.key, text)) for request, text in jobs]
+claims = st.none() | st.builds(Claim, names, st.lists(names, max_size=2).map(tuple))
+
+
+@given(st.lists(st.tuples(requests, names, claims), max_size=3))
+def test_jobs(jobs: list[tuple[Request, str, Claim | None]]) -> None:
+    batch = [(request, JobSpec(request.key, text), claim) for request, text, claim in jobs]
     frames = sent(*protocol.job_frames(batch))
     assert [job for frame in frames for job in protocol.read_jobs(frame, 1)] == batch
     assert len(frames) == bool(batch)
@@ -70,7 +74,7 @@ def test_jobs(jobs: list[tuple[Request, str]]) -> None:
 
 def test_jobs_with_long_commands_are_several_frames() -> None:
     request = Request("a", 1, "a", 1, {"cores": 1})
-    batch = [(request, JobSpec("a", "x" * (protocol.MOST_TEXT // 2 + 1)))] * 5
+    batch = [(request, JobSpec("a", "x" * (protocol.MOST_TEXT // 2 + 1)), None)] * 5
     frames = sent(*protocol.job_frames(batch))
     assert [len(frame["jobs"]) for frame in frames] == [2, 2, 1]
 

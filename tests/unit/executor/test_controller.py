@@ -68,7 +68,7 @@ def test_no_call_waits_for_one_that_is_stopped() -> None:
     one = Controller(CONFIG, None, Heard(), FOLDER)
     one.pools()
     os.kill(one._peer._process.pid, signal.SIGSTOP)
-    job = Request("a", 1, "a", 1, {"cores": 1}), JobSpec("a", "x" * 2**20)
+    job = Request("a", 1, "a", 1, {"cores": 1}), JobSpec("a", "x" * 2**20), None
     begun = time.monotonic()
     for _ in range(20):  # many times what the socket takes
         one.submit([job])
