@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 class DaskjqError(Exception):
@@ -270,4 +271,25 @@ class LeftJobsError(DaskjqError):
             f"{jobs} jobs that run {run} has left, whose Snakemake has died, are running. This run can't take them "
             f"over, for it asks for other pilots ({differences}). Start it with the same options, variables and "
             "versions as that one, or end those jobs first with 'daskjq stop'."
+        )
+
+
+class ElsewhereError(DaskjqError):
+    """Jobs of a killed Snakemake may run under a controller on another host. `file` says that it is there."""
+
+    def __init__(self, run: str, jobs: int, host: str, file: Path) -> None:
+        super().__init__(
+            f"{jobs} jobs that run {run} has left, whose Snakemake has died, may be running: their controller is on "
+            f"{host}, which is another host. Start this run there, or end them there with 'daskjq stop'. If {host} is "
+            f"down, remove {file}."
+        )
+
+
+class SilentControllerError(DaskjqError):
+    """A controller that an earlier run has left does not answer, so it can't be known what runs."""
+
+    def __init__(self, run: str, pid: int) -> None:
+        super().__init__(
+            f"The controller that run {run} has left (process {pid}) does not answer, and jobs of it may be running. "
+            f"Try 'daskjq stop' first; 'kill -9 {pid}' ends it and what it has where that does not help."
         )

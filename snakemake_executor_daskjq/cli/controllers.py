@@ -7,11 +7,14 @@ import time
 from typing import TYPE_CHECKING
 
 from ..controller import protocol
-from ..controller.door import doors, knock, peer_of, runs
+from ..controller.door import doors, knock, peer_of, remove, runs, silent
 from ..errors import DaskjqError
+from ..executor.peers import swept
 from ..frames import encode
+from ..journal.journal import RunFolder
 
 if TYPE_CHECKING:
+    import socket
     from pathlib import Path
 
 STOP_S = 120.0
@@ -26,29 +29,49 @@ def stop(log_folder: Path) -> list[str]:
     Runs that use one fail. Raises DaskjqError where one does not end, or none is found.
     """
     told = []
-    for folder in doors(log_folder / "runs"):
+    elsewhere = []
+    for path in doors(log_folder / "runs"):
+        folder = RunFolder(log_folder, path.name)
         try:
-            sock = knock(folder)
-        except OSError:  # dead, or on another host
+            sock = knock(path)
+        except OSError:
+            record = silent(path)
+            if record is None:
+                told.append(f"The controller of run {path.name} has died. {swept(folder)}")
+                remove(path)
+            elif record.is_here:
+                raise _stuck(folder, record.pid, "does not answer") from None
+            else:
+                elsewhere.append(f"that of run {path.name} is on {record.host}")
             continue
         with sock:
-            pid = peer_of(sock).pid
-            sock.sendall(encode(protocol.SHUT_DOWN))
-            sock.settimeout(STOP_S)
-            with contextlib.suppress(OSError):
-                while sock.recv(4096):
-                    pass
-        until = time.monotonic() + STOP_S
-        while runs(pid):
-            if time.monotonic() > until:
-                raise DaskjqError(
-                    f"The controller of run {folder.name} (process {pid}) has not ended in {STOP_S:.0f} s."
-                )
-            time.sleep(LOOK_S)
-        told.append(f"The controller of run {folder.name} has ended, and all its pilots.")
+            _stop(sock, folder)
+        told.append(f"The controller of run {path.name} has ended, and all its pilots.")
     if not told:
+        where = f" ({'; '.join(elsewhere)}: stop it there)" if elsewhere else ""
         raise DaskjqError(
-            f"No controller is kept in {log_folder} that this host can reach. One that runs on another host is to be "
-            "stopped there; --log-folder names another folder."
+            f"No controller is kept in {log_folder} on this host{where}. --log-folder names another folder."
         )
     return told
+
+
+def _stop(sock: socket.socket, folder: RunFolder) -> None:
+    """Raises DaskjqError where the controller does not end in time."""
+    pid = peer_of(sock).pid
+    until = time.monotonic() + STOP_S
+    sock.settimeout(STOP_S)
+    with contextlib.suppress(OSError):  # it may be ending already
+        sock.sendall(encode(protocol.SHUT_DOWN))
+        while sock.recv(4096):
+            pass
+    while runs(pid):
+        if time.monotonic() > until:
+            raise _stuck(folder, pid, f"has not ended in {STOP_S:.0f} s")
+        time.sleep(LOOK_S)
+
+
+def _stuck(folder: RunFolder, pid: int, what: str) -> DaskjqError:
+    return DaskjqError(
+        f"The controller of run {folder.name} (process {pid}) {what}. 'kill -9 {pid}' ends it, and its pilots end by "
+        f"themselves then. Its log: {folder.controller_log}"
+    )

@@ -87,25 +87,21 @@ class Connection:
         self._reader = reader
         self._writer = writer
         self._messages: asyncio.Queue[Frame] = asyncio.Queue()
-        self._ends_all = asyncio.Event()
 
     async def serve(self, pid: int) -> None:
         """Return when its run is over. `pid` is Snakemake's."""
         when_process_ends(pid, self._writer.transport.abort)
         listening = asyncio.create_task(self._listen())
         try:
-            cancel = await self._serve_until_stop()
-            if cancel is None and self._server.leave_run(self):
-                return
-            stopped = await self._server.run_ends(self, cancel=cancel is not False)
+            last = await self._last_message()
+            if last["op"] == "shut_down":
+                await self._server.shut_down()
+            elif last["op"] == "stop" or not self._server.leave_run(self):
+                stopped = await self._server.run_ends(self, cancel=last.get("cancel", True))
+                self.speaker.send(protocol.stopped_frame(stopped))
         finally:
             listening.cancel()
-        self.speaker.send(protocol.stopped_frame(stopped))
         await self.speaker.close()
-
-    async def until_all_are_to_end(self) -> None:
-        """Return when Snakemake, which has ended its run, wants pilots to end, too."""
-        await self._ends_all.wait()
 
     async def _listen(self) -> None:
         """Answer pings at once, whatever else takes its time, up to the end of the stream: Snakemake is gone."""
@@ -122,7 +118,7 @@ class Connection:
                         case "begin":
                             await self._server.start_spare(protocol.read_begin(frame))
                         case "end_all":
-                            self._ends_all.set()
+                            self._server.insist(self)
                     self._messages.put_nowait(frame)
         except ConnectionError:
             pass
@@ -131,33 +127,34 @@ class Connection:
         finally:
             self._messages.put_nowait({"op": "lost"})
 
-    async def _serve_until_stop(self) -> bool | None:
-        """Returns whether running jobs have to be ended; None where Snakemake has died."""
-        while (message := await self._messages.get())["op"] not in ("stop", "lost"):
+    async def _last_message(self) -> Frame:
+        """Do what Snakemake says up to its last word, which may be that it has died (`lost`)."""
+        while (message := await self._messages.get())["op"] not in ("stop", "shut_down", "lost"):
             await self._handle(message)
-        return bool(message["cancel"]) if message["op"] == "stop" else None
+        return message
 
     async def _handle(self, message: Frame) -> None:
-        service, number = self._server.service, self.number
         match message["op"]:
-            case "jobs" if service:
-                service.submit(protocol.read_jobs(message, number))
-            case "reported" if service:
-                service.reported(number, protocol.read_reported(message))
-            case "withdraw" if service:
-                service.withdraw(number)
-            case "unstarted" if service:
-                service.unstarted(*protocol.read_unstarted(message, number))
             case "open":
                 await self._server.open(self)
             case "attach":
                 self._server.attach(self, message)
-            case "learn" if service:
-                service.learn(number, protocol.read_learn(message))
-            case "shut_down":
-                await self._server.shut_down()
-            case "begin" if number:  # else it has failed already
+            case "begin" if self.number:  # else it has failed already
                 await self._server.begin(self, protocol.read_begin(message))
+        service, number = self._server.service, self.number
+        if service is None or not self.has_begun:  # what follows on a run that could not begin
+            return
+        match message["op"]:
+            case "learn":
+                service.learn(number, protocol.read_learn(message))
+            case "jobs":
+                service.submit(number, protocol.read_jobs(message, number))
+            case "unstarted":
+                service.unstarted(*protocol.read_unstarted(message, number))
+            case "withdraw":
+                service.withdraw(number)
+            case "reported":
+                service.reported(number, protocol.read_reported(message))
 
 
 def when_process_ends(pid: int, call: Callable[[], object]) -> None:

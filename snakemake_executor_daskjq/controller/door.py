@@ -1,23 +1,31 @@
-"""The socket by which later runs find a controller that was kept: theirs only who has started it."""
+"""The socket by which later runs find a controller that was kept: theirs only who has started it.
+
+A folder on a shared file system shows it on other hosts, too, where nobody can connect to it. So beside it stands where
+it is, and whether jobs run there whose Snakemake has died.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
 import struct
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
     Welcome = Callable[[asyncio.StreamReader, asyncio.StreamWriter, int], Awaitable[None]]
 
 NAME = "controller.sock"
+RECORD = "controller.json"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -27,6 +35,41 @@ class PeerOf(NamedTuple):
     pid: int
     uid: int
     gid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a controller is.
+
+    Attributes
+    ----------
+    host, boot, pid : the host's name, the id of its kernel's boot, and the process.
+    left : how many jobs run whose Snakemakes have died.
+    """
+
+    host: str
+    boot: str
+    pid: int
+    left: int = 0
+
+    @classmethod
+    def of_this_process(cls) -> Record:
+        return cls(socket.gethostname(), _boot(), os.getpid())
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is, or was, on this host. A container has the kernel of its host, and may have another name."""
+        return self.boot == _boot() or self.host == socket.gethostname()
+
+    def write(self, folder: Path) -> None:
+        """Raises OSError."""
+        new = folder / f"{RECORD}.new"
+        new.write_text(json.dumps(asdict(self)))
+        new.replace(folder / RECORD)
+
+
+def _boot() -> str:
+    return BOOT_ID.read_text().strip()
 
 
 def peer_of(sock: Any) -> PeerOf:
@@ -55,15 +98,18 @@ def _short(folder: Path) -> Any:
 class Door:
     """Listens in a folder that is the user's alone."""
 
-    def __init__(self, folder: Path, server: asyncio.Server) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, server: asyncio.Server, record: Record) -> None:
+        self._folder = folder
         self._server = server
+        self._record = record
 
     @classmethod
     async def open(cls, folder: Path, welcome: Welcome) -> Door:
         """Have `welcome` called with the streams and the process id of each that comes. Raises OSError."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            record = Record.of_this_process()
+            record.write(folder)  # first: who finds the socket may not be answered yet
             with _short(folder) as path:
                 listening.bind(path)
             (folder / NAME).chmod(0o600)
@@ -75,15 +121,21 @@ class Door:
                 else:
                     writer.close()
 
-            return cls(folder, await asyncio.start_unix_server(come, sock=listening))
+            return cls(folder, await asyncio.start_unix_server(come, sock=listening), record)
         except BaseException:
             listening.close()
             raise
 
+    def tell_left(self, jobs: int) -> None:
+        """So many jobs run whose Snakemake has died."""
+        if jobs != self._record.left:
+            self._record = replace(self._record, left=jobs)
+            with contextlib.suppress(OSError):  # it only warns who comes on another host
+                self._record.write(self._folder)
+
     async def close(self) -> None:
         """Nobody can come any more; the socket's file is removed."""
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        remove(self._folder)
         self._server.close()
 
 
@@ -99,6 +151,25 @@ def is_open(runs: Path) -> bool:
             knock(folder).close()
             return True
     return False
+
+
+def silent(folder: Path) -> Record | None:
+    """Who may live in whose folder nobody answers: on another host, or on this one where it does not listen (any more).
+
+    None where it has died.
+    """
+    try:
+        record = Record(**json.loads((folder / RECORD).read_text()))
+    except (OSError, ValueError, TypeError):  # it died while it opened
+        return None
+    return record if not record.is_here or runs(record.pid) else None
+
+
+def remove(folder: Path) -> None:
+    """Nobody listens in a folder any more."""
+    for name in (NAME, RECORD):
+        with contextlib.suppress(OSError):
+            (folder / name).unlink()
 
 
 def knock(folder: Path) -> socket.socket:

@@ -108,7 +108,7 @@ class Driver(Generic[Fleet]):
         self._runs: dict[int, RunSide] = {}
         self._over: dict[int, asyncio.Future[messages.RunOver]] = {}
         self._unwanted: dict[str, list[str]] = {}  # jobs that are to end, by their pilot
-        self._specs: dict[str, JobSpec] = {}
+        self._specs: dict[int, dict[str, JobSpec]] = {}  # by the run, and the job's key
         self._leaders: dict[str, tuple[JobSpec, Path]] = {}  # with Dask workers: this try's spec, and where they meet
         self._serial = itertools.count(1)
         self._addresses: dict[str, str] = {}
@@ -122,10 +122,14 @@ class Driver(Generic[Fleet]):
     def begin(self, run: int, side: RunSide, history: Mapping[str, Usage], keep_s: float = 0.0) -> None:
         """A run begins, whose number nobody had before. With `keep_s`, pilots are to stay so long for others."""
         self._runs[run] = side
+        self._specs[run] = {}
         self.post(messages.RunBegins(run, history, keep_s))
 
     async def end(self, run: int) -> messages.RunOver:
-        """End a run and its jobs; returns when nothing of it runs any more. It hears nothing more of its jobs."""
+        """End a run and its jobs; returns when nothing of it runs any more. It hears nothing more of its jobs.
+
+        Where that is given up, what is left of it ends with its pilots, and nobody hears of it.
+        """
         self._over[run] = asyncio.get_running_loop().create_future()
         self.post(messages.RunEnds(run))
         try:
@@ -137,10 +141,10 @@ class Driver(Generic[Fleet]):
         """What a run's workflow has before it."""
         self.post(messages.OutlookLearned(outlook, run))
 
-    def submit(self, jobs: Iterable[tuple[Event, JobSpec]]) -> None:
-        """Take over a batch of jobs, each with what its submission is to the core."""
+    def submit(self, run: int, jobs: Iterable[tuple[Event, JobSpec]]) -> None:
+        """Take over a batch of jobs of a run, each with what its submission is to the core."""
         for event, spec in jobs:
-            self._specs[spec.key] = spec
+            self._specs[run][spec.key] = spec
             self.post(event)
 
     def unstarted(self, request: Request, why: str) -> None:
@@ -216,7 +220,7 @@ class Driver(Generic[Fleet]):
             side.record(*(one.event if one.at is None else (one.event, one.at) for one in own))
 
     def _sides(self, run: int) -> list[RunSide]:
-        """That of a run, or of all."""
+        """That of a run, or of all; none where the run is over."""
         return [side for number, side in self._runs.items() if run in (number, messages.ALL)]
 
     def _carry_out(self, instruction: Instruction) -> None:
@@ -224,18 +228,20 @@ class Driver(Generic[Fleet]):
             case messages.StartJob(request, pilot):
                 self._spawn(self._run(request, pilot, self._spec_of(request)))
             case messages.ReportEnd(request, outcome, pilot):
-                del self._specs[request.key]
-                self._runs[request.run].job_ended(request, outcome, pilot)
+                del self._specs[request.run][request.key]
+                for side in self._sides(request.run):
+                    side.job_ended(request, outcome, pilot)
             case messages.EndJob(key, pilot):
                 if not self._unwanted:
                     asyncio.get_running_loop().call_soon(self._end_unwanted)
                 self._unwanted.setdefault(pilot, []).append(key)
             case messages.RunOver(run):
-                self._specs = {key: spec for key, spec in self._specs.items() if key in self.core}
-                if not (over := self._over[run]).done():  # nobody may wait for it any more
+                del self._specs[run]
+                if (over := self._over.get(run)) is not None and not over.done():  # else it was given up
                     over.set_result(instruction)
             case messages.Learn(rule, usage, run):
-                self._runs[run].learn(rule, usage)
+                for side in self._sides(run):
+                    side.learn(rule, usage)
             case messages.WakeAt(at):
                 if self._timer is not None:
                     self._timer.cancel()
@@ -257,7 +263,8 @@ class Driver(Generic[Fleet]):
                 for side in self._sides(run):
                     (side.warn if warning else side.tell)(text)
             case messages.GiveUp(error, run):
-                self._runs[run].give_up(error)
+                for side in self._sides(run):
+                    side.give_up(error)
             case messages.DropWorkers(leader):
                 if (started := self._leaders.pop(leader, None)) is not None:
                     shutil.rmtree(started[1], ignore_errors=True)
@@ -267,7 +274,7 @@ class Driver(Generic[Fleet]):
             return self._invited(request)
         if request.leader:
             return worker_spec(self._leaders[request.leader][0], request.key)
-        return self._specs[request.key]
+        return self._specs[request.run][request.key]
 
     def _invited(self, request: Request) -> JobSpec:
         """The spec of a try of a job with Dask workers: those of an earlier one must not come to it."""
@@ -277,7 +284,7 @@ class Driver(Generic[Fleet]):
             folder.mkdir(mode=0o700, parents=True)
         except OSError as error:
             side.warn(f"Dask workers have nowhere to meet: {error}")  # so the job fails
-        spec = invited(self._specs[key], str(folder.absolute()))
+        spec = invited(self._specs[request.run][key], str(folder.absolute()))
         self._leaders[key] = spec, folder
         return spec
 

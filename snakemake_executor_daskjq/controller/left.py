@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ class Entry:
     """A job that a run has submitted, and how it has ended where nobody was there to hear of it."""
 
     run: int
+    rule: str
     claim: Claim
     outcome: Outcome | None = None
     pilot: str = ""
@@ -34,29 +36,41 @@ class Left:
     def __init__(self) -> None:
         self._jobs: dict[str, Entry] = {}
         self._writes: dict[str, str] = {}  # which job writes a file
-        self._runs: set[int] = set()
+        self._going_on: defaultdict[int, set[str]] = defaultdict(set)  # what has not ended, by run
+        self._names: dict[int, str] = {}  # of the folders of runs that were left
 
-    def leave(self, run: int) -> None:
-        """A run's Snakemake has died."""
-        self._runs.add(run)
+    def leave(self, run: int, name: str) -> None:
+        """A run's Snakemake has died; its folder has this name."""
+        self._names[run] = name
 
     def running(self) -> int:
         """How many jobs run that were left."""
-        return sum(entry.run in self._runs and entry.outcome is None for entry in self._jobs.values())
+        return sum(len(self._going_on[run]) for run in self._names)
 
-    def has_jobs(self, run: int) -> bool:
-        """Whether a run has jobs that have not ended."""
-        return any(entry.run == run and entry.outcome is None for entry in self._jobs.values())
+    def over_runs(self) -> set[int]:
+        """The runs that were left of which no job goes on."""
+        return {run for run in self._names if not self._going_on[run]}
+
+    def unmarked(self) -> dict[str, tuple[str, str]]:
+        """Jobs that were left and have no output by which Snakemake could mark them: their run and key by their rule.
+
+        There is one of a rule at the most, for without outputs there are no wildcards.
+        """
+        return {
+            entry.rule: (self._names[entry.run], key)
+            for key, entry in self._jobs.items()
+            if entry.run in self._names and not entry.claim.outputs
+        }
 
     def over(self, run: int) -> None:
         """A run has ended as it should: nobody will ask for its jobs."""
-        if run not in self._runs:
+        if run not in self._names:
             for key in [key for key, entry in self._jobs.items() if entry.run == run]:
                 self._forget(key)
 
     def give_up(self, run: int) -> None:
         """None of a run's jobs that have not ended ever will."""
-        for key in [key for key, entry in self._jobs.items() if entry.run == run and entry.outcome is None]:
+        for key in list(self._going_on[run]):
             self._forget(key)
 
     def ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
@@ -66,6 +80,7 @@ class Left:
             return
         if outcome.end in KNOWN:
             entry.outcome, entry.pilot = outcome, pilot
+            self._going_on[entry.run].discard(request.key)
         else:
             self._forget(request.key)
 
@@ -74,31 +89,33 @@ class Left:
         if claim is None:
             return messages.JobsSubmitted((request,))
         earlier = self._jobs.get(request.key)
-        found = earlier if earlier is not None and earlier.run in self._runs else None
+        found = earlier if earlier is not None and earlier.run in self._names else None
         event: Event
-        if found is not None and found.claim.mark == claim.mark:
-            if found.outcome is None:
-                event = messages.JobTakenOver(request)
-            elif found.outcome.end is not End.SUCCEEDED or all(map(os.path.exists, claim.outputs)):
-                event = messages.JobHadEnded(request, found.outcome, found.pilot)
-            else:
-                event = messages.JobsSubmitted((request,))
-        else:
-            writers = {self._writes[path] for path in claim.outputs if path in self._writes}
+        others: set[str] = set()
+        if found is None or found.claim.mark != claim.mark:
+            writers = {self._writes[path] for path in claim.writes if path in self._writes}
             others = {key for key in {request.key, *writers} if self._is_left_and_runs(key)}
             event = messages.JobReplaces(request, tuple(sorted(others)))
-            for key in others:
-                self._forget(key)
-        self._jobs[request.key] = Entry(request.run, claim)
-        self._writes.update(dict.fromkeys(claim.outputs, request.key))
+        elif found.outcome is None:
+            event = messages.JobTakenOver(request)
+        elif found.outcome.end is not End.SUCCEEDED or all(map(os.path.exists, claim.outputs)):
+            event = messages.JobHadEnded(request, found.outcome, found.pilot)
+        else:
+            event = messages.JobsSubmitted((request,))
+        for key in {request.key, *others} & self._jobs.keys():
+            self._forget(key)
+        self._jobs[request.key] = Entry(request.run, request.rule, claim)
+        self._going_on[request.run].add(request.key)
+        self._writes.update(dict.fromkeys(claim.writes, request.key))
         return event
 
     def _is_left_and_runs(self, key: str) -> bool:
         entry = self._jobs.get(key)
-        return entry is not None and entry.run in self._runs and entry.outcome is None
+        return entry is not None and entry.run in self._names and entry.outcome is None
 
     def _forget(self, key: str) -> None:
         entry = self._jobs.pop(key)
-        for path in entry.claim.outputs:
+        self._going_on[entry.run].discard(key)
+        for path in entry.claim.writes:
             if self._writes.get(path) == key:
                 del self._writes[path]

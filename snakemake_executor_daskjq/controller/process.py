@@ -61,12 +61,13 @@ class Server:
         self._surroundings: Surroundings
         self._pools: tuple[Pool, ...] = ()
         self._spare: Spare | None = None
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, asyncio.Task[Any] | None] = {}
         self._last = 0  # number of a run
         self._door: Door | None = None
+        self._keep_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._over = asyncio.Event()
-        self._is_stopping = False
+        self._end: asyncio.Task[dict[int, protocol.Stopped]] | None = None
+        self._is_due = asyncio.Event()  # that all ends
         self.service: Service | None = None
 
     async def serve(self) -> None:
@@ -77,17 +78,19 @@ class Server:
         loop.add_signal_handler(signal.SIGTERM, self._told_to_end)
         try:
             await self._serve(Connection(self, reader, writer), os.getppid())
-            await self._over.wait()
+            await self._is_due.wait()
         finally:
-            await self._stop(cancel=True)  # nothing is left, or this is a crash, and jobs may run
+            await self._end_all(cancel=True)  # nothing is left, or this is a crash, and jobs may run
+        if others := [task for task in self._connections.values() if task is not None]:
+            await asyncio.wait(others, timeout=FLUSH_S)  # they hear of it
 
     async def _serve(self, connection: Connection, pid: int) -> None:
-        self._connections.add(connection)
+        self._connections[connection] = asyncio.current_task()
         self._stay()
         try:
             await connection.serve(pid)
         finally:
-            self._connections.discard(connection)
+            del self._connections[connection]
             self._leave()
 
     # -- how long it is there ---------------------------------------------------------------------------------------
@@ -99,57 +102,79 @@ class Server:
 
     def _leave(self) -> None:
         """End when nobody has come for a while, or at once if nothing is to be kept."""
-        if self._connections or self._over.is_set() or (self.service is not None and self.service.left.running()):
+        self._stay()
+        if self._connections or self._is_due.is_set() or self._left():
             return
-        if self._door is None or self._is_stopping:
-            self._over.set()
+        if self._door is None:
+            self._end_all(cancel=True)
         else:
-            self._timer = asyncio.get_running_loop().call_later(self._keep_s, self._over.set)
+            self._timer = asyncio.get_running_loop().call_later(self._keep_s, lambda: self._end_all(cancel=True))
+
+    def _left(self) -> int:
+        """How many jobs run whose Snakemakes have died."""
+        return 0 if self.service is None else self.service.left.running()
+
+    def _left_has_changed(self) -> None:
+        if self._door is not None:
+            self._door.tell_left(self._left())
+        self._leave()
 
     def leave_run(self, connection: Connection) -> bool:
         """Let the jobs of a run go on whose Snakemake has died; False where nothing is to be kept."""
-        if self._door is None or self._is_stopping or not connection.keep_s or not connection.has_begun:
+        if self._door is None or self._is_due.is_set() or not connection.keep_s or not connection.has_begun:
             return False
         assert self.service is not None
         self._keep_s = connection.keep_s
-        self.service.leave(connection.number, self._leave)
+        self.service.leave(connection.number)
+        self._door.tell_left(self._left())
         return True
 
     async def run_ends(self, connection: Connection, *, cancel: bool) -> protocol.Stopped:
         """End a run, and all where nothing is to be kept."""
-        others = [one for one in self._connections if one is not connection and one.has_begun]
         if self._door is not None and not connection.has_begun:
             return KEPT  # it has had nothing, and asks for nothing
         self._keep_s = connection.keep_s
-        if self._door is None or self._is_stopping or not (others or connection.keep_s):
-            return (await self._stop(cancel=cancel)).get(connection.number, NOTHING)
+        is_last = not (self._others(connection) or self._left())
+        if self._door is None or (is_last and not connection.keep_s):
+            self._end_all(cancel=cancel)
+        if self._is_due.is_set():
+            return await self._all_ended(connection)
         assert self.service is not None
         ending = asyncio.create_task(self.service.end(connection.number, cancel=cancel))
-        insisting = asyncio.create_task(connection.until_all_are_to_end())
-        await asyncio.wait([ending, insisting], return_when=asyncio.FIRST_COMPLETED)
-        insisting.cancel()
-        try:
-            if ending.done():
-                return replace(ending.result(), is_kept=True)
-        except TimeoutError:
-            pass
-        if others:
-            return replace(await ending, is_kept=True)  # what others have goes on
-        ending.cancel()
-        return (await self._stop(cancel=True)).get(connection.number, NOTHING)
+        due = asyncio.create_task(self._is_due.wait())
+        await asyncio.wait([ending, due], return_when=asyncio.FIRST_COMPLETED)
+        due.cancel()
+        if not self._is_due.is_set():
+            return replace(ending.result(), is_kept=True)
+        ending.cancel()  # it can't come to its end any more
+        return await self._all_ended(connection)
+
+    def _others(self, connection: Connection) -> bool:
+        return any(other.has_begun for other in self._connections if other is not connection)
+
+    def insist(self, connection: Connection) -> None:
+        """Snakemake, which ends its run, wants pilots to end, too; where others use them, they don't."""
+        if not self._others(connection):
+            self._end_all(cancel=True)
 
     async def shut_down(self) -> None:
         """End everything: `daskjq stop` says so."""
         for connection in self._connections:
             if connection.number:
                 connection.speaker.give_up(DaskjqError("the controller and its pilots were ended by 'daskjq stop'"))
-        await self._stop(cancel=True)
+        await asyncio.shield(self._end_all(cancel=True))
+
+    def _end_all(self, *, cancel: bool) -> asyncio.Task[dict[int, protocol.Stopped]]:
+        """Begin the end of all: there is one, whoever asks for it."""
+        if self._end is None:
+            self._end = asyncio.create_task(self._stop(cancel=cancel))
+            self._is_due.set()
+        return self._end
+
+    async def _all_ended(self, connection: Connection) -> protocol.Stopped:
+        return (await asyncio.shield(self._end_all(cancel=True))).get(connection.number, NOTHING)
 
     async def _stop(self, *, cancel: bool) -> dict[int, protocol.Stopped]:
-        if self._is_stopping:
-            return {}
-        self._is_stopping = True
-        self._over.set()
         try:
             return {} if self.service is None else await self.service.stop(cancel=cancel)
         finally:
@@ -188,16 +213,13 @@ class Server:
         """Admit a run to pilots that another has left, if it asks for the same."""
         config, cores_limit = protocol.read_open(message)
         asked = Surroundings(**message["surroundings"])
-        found = differences(
-            (self._config, self._cores_limit, self._surroundings),
-            (config, cores_limit, asked),
-        )
-        if self._is_stopping:
-            found = ["it is just ending"]
+        found = differences((self._config, self._cores_limit, self._surroundings), (config, cores_limit, asked))
+        if self._is_due.is_set():
+            connection.speaker.send({"op": "ending"})
+            return
         if found:
-            left = 0 if self.service is None else self.service.left.running()
             told = protocol.text_frame("differs", ", ".join(found[:MOST_SHOWN]))
-            connection.speaker.send(told | {"left": left})
+            connection.speaker.send(told | {"left": self._left()})
             return
         self._admit(connection, config)
         connection.speaker.send({"op": "ready"})
@@ -205,7 +227,8 @@ class Server:
     def _admit(self, connection: Connection, config: Config) -> None:
         self._last += 1
         connection.number, connection.keep_s = self._last, config.keep_s
-        connection.speaker.send(protocol.pools_frame(self._pools, self._last))
+        unmarked = {} if self.service is None else self.service.left.unmarked()
+        connection.speaker.send(protocol.pools_frame(protocol.Admission(self._pools, self._last, unmarked)))
 
     async def _beside(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Call what imports Dask; in another thread where that may be, for the run may begin meanwhile."""
@@ -216,6 +239,10 @@ class Server:
     async def begin(self, connection: Connection, begin: protocol.Begin) -> None:
         """A run begins; the first one has the scheduler started."""
         folder = RunFolder(begin.base, begin.name, Path(begin.cwd))
+        if self._is_due.is_set():
+            words = "the pilots that an earlier run has left are just ending: run Snakemake again"
+            connection.speaker.send(protocol.text_frame("failed", words))
+            return
         try:
             if self.service is not None:
                 self.service.begin(connection.number, begin, connection.speaker, connection.keep_s)
@@ -231,6 +258,7 @@ class Server:
             connection.speaker.send(protocol.text_frame("failed", folder.unwritable(error)))
         else:
             connection.has_begun = True
+            self._keep_s = connection.keep_s
             connection.speaker.send(protocol.text_frame("begun", self.service.dashboard_link))
 
     def _new_service(self, folder: RunFolder, begin: protocol.Begin) -> Service:
@@ -242,7 +270,7 @@ class Server:
         os.environ.update(begin.environment)
         os.chdir(begin.cwd)
         _log_to(folder)
-        return Service(self._config, self._pools, folder, self._spare)
+        return Service(self._config, self._pools, folder, self._spare, self._left_has_changed)
 
     async def _open_door(self, folder: RunFolder, connection: Connection) -> None:
         async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int) -> None:
@@ -259,12 +287,12 @@ class Server:
         for connection in self._connections:
             connection.speaker.give_up(DaskjqError("the controller was told to end (SIGTERM)"))
         if not self._connections:
-            self._over.set()
+            self._end_all(cancel=True)
 
     def _unseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """An exception that nobody caught: what our own callbacks raise would leave Snakemake waiting."""
         error = context.get("exception")
-        if error is not None and not self._is_stopping and _is_ours(error):
+        if error is not None and not self._is_due.is_set() and _is_ours(error):
             traceback.print_exception(error)
             for connection in self._connections:
                 connection.speaker.give_up(defect(error))

@@ -3,7 +3,7 @@
 | from Snakemake | |
 |---|---|
 | `open` | the configuration: answered by `pools` or `failed` |
-| `attach` | the same to a controller that an earlier run has left: answered by `pools` or `differs` |
+| `attach` | the same to a controller that an earlier run has left: answered by `pools`, `differs` or `ending` |
 | `begin` | the run's folder and surroundings: answered by `begun` or `failed` |
 | `learn` | what the workflow has before it; once, before the first jobs |
 | `jobs` | a batch of them: each ends in one `ends` |
@@ -12,13 +12,14 @@
 | `reported` | jobs of whose ends Snakemake has heard |
 | `ping` | answered by `pong` |
 | `stop` | the run is over: answered by `stopped`, the last message. So is the end of the stream |
-| `shut_down` | end all, whoever uses it; not Snakemake's, but `daskjq stop`'s |
+| `shut_down` | end all, whoever uses it: the only message of `daskjq stop`, which waits for the end of the stream |
 | `end_all` | after `stop`: pilots are not to be kept |
 
 | from the controller | |
 |---|---|
-| `pools` | the completed pools, and the number of the run |
+| `pools` | what a run is admitted to (`Admission`) |
 | `differs` | what keeps a run from using this controller |
+| `ending` | its time is over |
 | `ready` | all is imported: from now on pings are answered at once |
 | `begun` | the Dask scheduler runs |
 | `failed` | the run could not begin: why |
@@ -70,6 +71,22 @@ class Begin:
     name: str
     cwd: str
     environment: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What a run has to know of its controller.
+
+    Attributes
+    ----------
+    pools : completed ones.
+    run : the number of the run, of all that the controller has had.
+    unmarked : jobs without outputs that a killed Snakemake has left: their run's name and their key, by their rule.
+    """
+
+    pools: tuple[Pool, ...]
+    run: int
+    unmarked: dict[str, tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +170,7 @@ def job_frames(jobs: Iterable[Job]) -> Iterator[Frame]:
     batch: list[list[Any]] = []
     length = 0
     for request, spec, claim in jobs:
-        own = None if claim is None else [claim.mark, claim.outputs]
+        own = None if claim is None else [claim.mark, claim.outputs, claim.logs]
         batch.append([*_request_record(request), spec.text, spec.worker, own])
         length += len(spec.text) + len(spec.worker)
         if length > MOST_TEXT:
@@ -167,7 +184,7 @@ def read_jobs(frame: Frame, run: int) -> list[Job]:
     jobs: list[Job] = []
     for *record, text, worker, own in frame["jobs"]:
         request = _request(record, run)
-        claim = None if own is None else Claim(own[0], tuple(own[1]))
+        claim = None if own is None else Claim(own[0], tuple(own[1]), tuple(own[2]))
         jobs.append((request, JobSpec(request.key, text, worker), claim))
     return jobs
 
@@ -200,12 +217,14 @@ def stop_frame(*, cancel: bool) -> Frame:
 # -- from the controller -----------------------------------------------------------------------------------------------
 
 
-def pools_frame(pools: Iterable[Pool], run: int) -> Frame:
-    return {"op": "pools", "pools": [_pool_record(pool) for pool in pools], "run": run}
+def pools_frame(admission: Admission) -> Frame:
+    pools = [_pool_record(pool) for pool in admission.pools]
+    return {"op": "pools", "pools": pools, "run": admission.run, "unmarked": admission.unmarked}
 
 
-def read_pools(frame: Frame) -> tuple[tuple[Pool, ...], int]:
-    return tuple(map(_pool, frame["pools"])), frame["run"]
+def read_pools(frame: Frame) -> Admission:
+    unmarked = {rule: (run, key) for rule, (run, key) in frame["unmarked"].items()}
+    return Admission(tuple(map(_pool, frame["pools"])), frame["run"], unmarked)
 
 
 def text_frame(op: str, text: str) -> Frame:

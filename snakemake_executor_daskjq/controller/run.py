@@ -25,10 +25,16 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """One run (a `driver.RunSide`). Raises OSError where its journal can't be written."""
+    """One run (a `driver.RunSide`). Raises OSError where its journal can't be written.
 
-    def __init__(self, number: int, folder: RunFolder, pools: Sequence[Pool], reporter: Reporter, left: Left) -> None:
+    `controller` is the name of the run that has started the controller.
+    """
+
+    def __init__(
+        self, number: int, folder: RunFolder, controller: str, pools: Sequence[Pool], reporter: Reporter, left: Left
+    ) -> None:
         self.number = number
+        self.name = folder.name
         self._folder = folder
         self._reporter = reporter
         self._left = left
@@ -36,9 +42,8 @@ class Run:
         self._reported: list[bool] = []
         self._journal = Journal(folder.journal_path, reporter.warn)
         shown = {pool.name: dataclasses.asdict(pool) for pool in pools}
-        self._journal.write(
-            events.RunStarted(schema=SCHEMA, version=version("snakemake-executor-plugin-daskjq"), pools=shown)
-        )
+        own = version("snakemake-executor-plugin-daskjq")
+        self._journal.write(events.RunStarted(schema=SCHEMA, version=own, pools=shown, controller=controller))
         self.history = History(folder.history_path)
 
     # -- what its Snakemake says ------------------------------------------------------------------------------------

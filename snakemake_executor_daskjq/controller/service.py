@@ -11,7 +11,7 @@ from ..dask_cluster.fleet import Fleet
 from ..errors import ClusterStartError
 from ..journal.journal import RunFolder
 from ..policy.budget import Budget
-from .driver import CANCEL_GRACE_S, Driver
+from .driver import CANCEL_GRACE_S, FENCE_S, PATIENCE_S, WAKE_S, Driver
 from .left import Left
 from .protocol import Stopped
 from .run import Run
@@ -29,15 +29,26 @@ if TYPE_CHECKING:
 START_S = 120.0
 """A scheduler that does not run after this time never will."""
 
-END_S = 60.0
-"""So long the jobs of a run may take to end where pilots go on; after it the pilots end, too."""
+END_S = CANCEL_GRACE_S + FENCE_S + PATIENCE_S + WAKE_S + 10.0
+"""So long the jobs of a run may take to end where pilots go on, for a pilot may be lost just then."""
 
 
 class Service:
-    """Starts the scheduler with the first run, in whose folder the pilots log, and ends all pilots at its own end."""
+    """Starts the scheduler with the first run, in whose folder the pilots log, and ends all pilots at its own end.
 
-    def __init__(self, config: Config, pools: Sequence[Pool], folder: RunFolder, spare: Spare | None) -> None:
+    `when_left_is_over` is called when a run that was left has ended, and whether one has (`leave`).
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        pools: Sequence[Pool],
+        folder: RunFolder,
+        spare: Spare | None,
+        when_left_is_over: Callable[[], None],
+    ) -> None:
         self._config = config
+        self._when_left_is_over = when_left_is_over
         self._pools = pools
         self._folder = folder
         self._spare = spare
@@ -64,33 +75,34 @@ class Service:
     def begin(self, number: int, begin: Begin, reporter: Reporter, keep_s: float) -> None:
         """A run begins, whose number no other has had. Raises OSError where its journal can't be written."""
         folder = RunFolder(begin.base, begin.name, Path(begin.cwd))
-        run = self._runs[number] = Run(number, folder, self._pools, reporter, self.left)
+        run = self._runs[number] = Run(number, folder, self._folder.name, self._pools, reporter, self.left)
         self._driver.begin(number, run, run.history.rules, keep_s)
 
     def learn(self, number: int, outlook: Outlook) -> None:
         """What a run's workflow has before it; once, before the first jobs."""
         self._driver.learn(number, outlook)
 
-    def submit(self, jobs: Iterable[Job]) -> None:
-        """Take over a batch of jobs."""
-        self._driver.submit([(self.left.submitted(request, claim), spec) for request, spec, claim in jobs])
+    def submit(self, number: int, jobs: Iterable[Job]) -> None:
+        """Take over a batch of a run's jobs."""
+        self._driver.submit(number, [(self.left.submitted(request, claim), spec) for request, spec, claim in jobs])
+        self._close_left()
 
-    def leave(self, number: int, when_over: Callable[[], None]) -> None:
-        """A run's Snakemake has died: what runs of it goes on, and `when_over` is called at its end."""
-        self.left.leave(number)
-        self._runs[number].leave(lambda: self._left_alone(number, when_over))
+    def leave(self, number: int) -> None:
+        """A run's Snakemake has died: what runs of it goes on, and the run is over once nothing does."""
+        self.left.leave(number, self._runs[number].name)
+        self._runs[number].leave(self._close_left)
         self._driver.withdraw(number)
-        self._left_alone(number, when_over)
+        self._close_left()
 
-    def _left_alone(self, number: int, when_over: Callable[[], None]) -> None:
-        """End a run that was left where none of its jobs runs any more."""
-        if number in self._runs and not self.left.has_jobs(number) and number not in self._closing:
-            self._closing[number] = asyncio.create_task(self._close_left(number, when_over))
+    def _close_left(self) -> None:
+        """End the runs that were left where none of their jobs runs any more, or all are another's."""
+        for number in self.left.over_runs() & self._runs.keys() - self._closing.keys():
+            self._closing[number] = asyncio.create_task(self._end_left(number))
 
-    async def _close_left(self, number: int, when_over: Callable[[], None]) -> None:
+    async def _end_left(self, number: int) -> None:
         await self.end(number, cancel=True)
         del self._closing[number]
-        when_over()
+        self._when_left_is_over()
 
     def unstarted(self, request: Request, why: str) -> None:
         """Note a job that fails before it could be submitted."""
@@ -102,28 +114,39 @@ class Service:
 
     def reported(self, number: int, reports: Iterable[tuple[str, bool]]) -> None:
         """Note that Snakemake has heard of ends of jobs."""
-        self._runs[number].reported(reports)
+        if (run := self._runs.get(number)) is not None:  # it may just have ended with all others
+            run.reported(reports)
 
     async def end(self, number: int, *, cancel: bool) -> Stopped:
-        """End a run and its jobs; pilots and other runs go on. Raises TimeoutError where jobs do not end."""
-        over = await asyncio.wait_for(self._driver.end(number), END_S)
+        """End a run and its jobs; pilots and other runs go on. Jobs that do not end then do with their pilots."""
+        try:
+            over = await asyncio.wait_for(self._driver.end(number), END_S)
+        except TimeoutError:
+            self.left.over(number)
+            lines = self._close(number, cancelled=True)
+            return Stopped(
+                frozenset(self._driver.core.waiting(number)),
+                (*lines, f"jobs of this run have not ended in {END_S:.0f} s; they end with their pilots."),
+            )
         self.left.over(number)
-        lines = self._runs.pop(number).close(over.summary, cancelled=cancel)
-        return Stopped(over.waiting, lines)
+        return Stopped(over.waiting, self._runs.pop(number).close(over.summary, cancelled=cancel))
+
+    def _close(self, number: int, *, cancelled: bool) -> tuple[str, ...]:
+        known = self._driver.core.runs.get(number)
+        return self._runs.pop(number).close(None if known is None else known.summary, cancelled=cancelled)
 
     async def stop(self, *, cancel: bool) -> dict[int, Stopped]:
         """End pilots and scheduler; with `cancel`, running jobs first. Returns what runs there were."""
         stopped: dict[int, Stopped] = {}
+        for closing in self._closing.values():
+            closing.cancel()
         try:
             await self._driver.close()
             await self._driver.fleet.stop(CANCEL_GRACE_S if cancel else None)
         finally:
-            core = self._driver.core
-            for number, run in self._runs.items():
-                known = core.runs.get(number)
-                lines = run.close(None if known is None else known.summary, cancelled=cancel)
-                stopped[number] = Stopped(frozenset(core.waiting(number)), lines)
-            self._runs.clear()
+            for number in list(self._runs):
+                waiting = frozenset(self._driver.core.waiting(number))
+                stopped[number] = Stopped(waiting, self._close(number, cancelled=cancel))
         return stopped
 
     def _open_fleet(self, listener: Any) -> Any:

@@ -44,7 +44,7 @@ GONE_S = 60.0
 async def sweep(folder: RunFolder, scheduler: str | None) -> list[str]:
     """End pilots, or the run's visit at a foreign scheduler; returns what may be left, in words."""
     work = [asyncio.to_thread(_end_pilots_here, str(folder.path.absolute()))]
-    found = batch_jobs(folder.journal_path)
+    found = batch_jobs(*journals(folder))
     unknown = found.pop(UNKNOWN, [])
     work += [_cancel(system, ids) for system, ids in found.items()]
     if scheduler is not None:
@@ -58,27 +58,38 @@ async def sweep(folder: RunFolder, scheduler: str | None) -> list[str]:
     return [*left, *(str(answer) for answer in answers if answer)]
 
 
-def batch_jobs(path: Path) -> dict[str, list[str]]:
-    """The ids of all batch jobs that a run has submitted, by batch system (`UNKNOWN` where it can't be told).
+def journals(folder: RunFolder) -> list[Path]:
+    """Those of all runs of the controller that a run has started: each tells of the pilots that were there with it."""
+    others = []
+    for path in folder.path.parent.glob("*/journal.jsonl"):
+        with contextlib.suppress(OSError, StopIteration):
+            if next(journal.read(path)).get("controller") == folder.name:
+                others.append(path)
+    return sorted({folder.journal_path, *others})
+
+
+def batch_jobs(*paths: Path) -> dict[str, list[str]]:
+    """The ids of all batch jobs of a controller's journals, by batch system (`UNKNOWN` where it can't be told).
 
     Also those of pilots that were told to end: who told them may not have come to cancel them.
     """
-    found: defaultdict[str, list[str]] = defaultdict(list)
-    system_of_pool: dict[str, str] = {}
-    pool_of_pilot: dict[str, str] = {}
-    with contextlib.suppress(FileNotFoundError):  # the run had hardly begun
-        for event in journal.read(path):
-            match event.get("event"):
-                case "run_started":
-                    system_of_pool = {name: pool["system"] for name, pool in event["pools"].items()}
-                case "pilot_requested":
-                    pool_of_pilot[event["pilot"]] = event["pool"]
-                case "pilot_submitted":
-                    # A line may be missing, where the disk was full for a moment.
-                    system = system_of_pool.get(pool_of_pilot.get(event["pilot"], ""), UNKNOWN)
-                    if not system or batch.system(system).queues:
-                        found[system].append(event["batch_id"])
-    return dict(found)
+    found: defaultdict[str, dict[str, None]] = defaultdict(dict)  # in order, and each once
+    for path in paths:
+        system_of_pool: dict[str, str] = {}
+        pool_of_pilot: dict[str, str] = {}
+        with contextlib.suppress(FileNotFoundError):  # the run had hardly begun
+            for event in journal.read(path):
+                match event.get("event"):
+                    case "run_started":
+                        system_of_pool = {name: pool["system"] for name, pool in event["pools"].items()}
+                    case "pilot_requested":
+                        pool_of_pilot[event["pilot"]] = event["pool"]
+                    case "pilot_submitted":
+                        # A line may be missing, where the disk was full for a moment.
+                        system = system_of_pool.get(pool_of_pilot.get(event["pilot"], ""), UNKNOWN)
+                        if not system or batch.system(system).queues:
+                            found[system][event["batch_id"]] = None
+    return {system: list(ids) for system, ids in found.items()}
 
 
 async def _cancel(system: str, batch_ids: Iterable[str]) -> str:

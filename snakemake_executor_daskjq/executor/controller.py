@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config.settings import Config
-    from ..controller.protocol import Begin, Ended, Job, Stopped
+    from ..controller.protocol import Admission, Begin, Ended, Job, Stopped
     from ..journal.journal import RunFolder
     from ..model.pool import Pool
     from ..model.request import Outlook, Request
@@ -38,7 +38,7 @@ START_S = 300.0
 STOP_PATIENCE_S = 8.0
 """The same as the lease where the run is to end: somebody waits for that."""
 
-STOP_S = 90.0
+STOP_S = 120.0
 """A controller that has not ended everything by then is killed: running jobs have ended long before."""
 
 EXIT_S = 10.0
@@ -68,7 +68,7 @@ class Controller:
         self._hears = hears
         self._lease_s = config.lease_s
         self._folder: RunFolder | None = None
-        self._admitted: futures.Future[tuple[tuple[Pool, ...], int]] = futures.Future()
+        self._admitted: futures.Future[Admission] = futures.Future()
         self._begun: futures.Future[str] = futures.Future()
         self._stopped: Stopped | None = None
         self._over = threading.Event()  # the run has nothing any more, nor the process if it is not kept
@@ -99,12 +99,11 @@ class Controller:
 
     def pools(self) -> tuple[Pool, ...]:
         """The completed pools, once they are known. Raises ControllerError."""
-        return self._admitted.result()[0]
+        return self.admission().pools
 
-    @property
-    def number(self) -> int:
-        """That of the run, of all that the controller has had; to be asked after `pools`."""
-        return self._admitted.result()[1]
+    def admission(self) -> Admission:
+        """What the run is admitted to, once it is. Raises ControllerError."""
+        return self._admitted.result()
 
     def begin(self, begin: Begin, folder: RunFolder) -> None:
         """Have the run begin; its folder is there."""

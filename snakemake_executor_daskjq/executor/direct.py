@@ -59,7 +59,7 @@ class DirectStarts:
     """Makes commands of jobs.
 
     `at_start` are the variables that this process began with. `local`: pilots are on this machine, and see each file
-    as it does.
+    as it does. `may_outlive`: jobs may go on when this process has died.
     """
 
     def __init__(
@@ -70,11 +70,13 @@ class DirectStarts:
         marks: IncompleteMarks,
         *,
         local: bool,
+        may_outlive: bool,
     ) -> None:
         self._workflow = workflow
         self._arguments = arguments
         self._at_start = at_start
         self._local = local
+        self._may_outlive = may_outlive
         self._files: dict[str, list[str]] = {}  # by the job's key: what is removed once it has ended
         self._reasons: dict[str, str] = {}  # by the rule
         self._measured: dict[str, dict[str, Any]] = {}  # by the job's key: what a benchmarked job is run with
@@ -173,6 +175,8 @@ class DirectStarts:
             return "its rule is Python code (run:)" if not rule.is_cwl else "its rule has cwl:"
         if kind != "shell" and not self._arguments.shares(SharedFSUsage.SOURCES):
             return "sources are not shared with its pilot"
+        if rule.shadow_depth and self._may_outlive:
+            return "only a Snakemake of its own knows its shadow folder when this one has died (--daskjq-keep)"
         if rule.shadow_depth and kind != "shell":
             return f"its rule has both {kind}: and shadow:"
         if rule.shadow_depth == "copy-minimal":

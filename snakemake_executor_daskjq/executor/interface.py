@@ -30,7 +30,6 @@ from ..resources import mapping
 from .environment import AT_START
 from .job_arguments import JobArguments
 from .remaining_work import look_ahead
-from .resume import Resume
 from .scheduler_internals import Rounds
 from .signals import RunSignals
 
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 
-    from ..controller.protocol import Job
+    from ..controller.protocol import Admission, Job
     from ..model.pool import Pool
     from ..model.request import DaskWorkers
     from ..resources.migration import Translated
@@ -69,6 +68,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         from .reporting import Reporting  # like all that only a run needs: every start imports this module
+        from .resume import Resume
 
         try:
             self._config = configure(self.executor_settings or ExecutorSettings())
@@ -197,14 +197,17 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 self._signals.catch()
                 self._begin(controller)
             pools = controller.pools()
-            self._suffix = f"@{controller.number}" if controller.number > 1 else ""  # a controller's keys are unique
-            self._resume.is_following = controller.is_shared
-            self._resume.is_on = controller.is_shared or bool(self._config.keep_s)
+            if not self._has_submitted:
+                self._admitted(controller.admission(), is_shared=controller.is_shared)
             return controller, pools
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
             raise WorkflowError(self._folder.unwritable(error)) from None
+
+    def _admitted(self, admission: Admission, *, is_shared: bool) -> None:
+        self._suffix = f"@{admission.run}" if admission.run > 1 else ""  # keys are unique among a controller's runs
+        self._resume.begin(is_following=is_shared, is_kept=bool(self._config.keep_s), unmarked=admission.unmarked)
 
     def _begin(self, controller: Controller) -> None:
         from ..controller.protocol import Begin
@@ -217,7 +220,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         controller.begin(Begin(folder.base, folder.name, str(self._cwd), dict(os.environ)), folder)
         controller.learn(look_ahead(self.workflow.dag, self._reporting.warn))
         if self._config.warm_start is WarmStart.DIRECT:
-            self._direct = DirectStarts(self.workflow, self._arguments, AT_START, self._marks, local=self._config.local)
+            where = {"local": self._config.local, "may_outlive": controller.is_shared or bool(self._config.keep_s)}
+            self._direct = DirectStarts(self.workflow, self._arguments, AT_START, self._marks, **where)
         self._reporting.start(controller, self._direct, self._rounds, self._marks)
 
     def _submit(self, controller: Controller, batch: list[Job]) -> None:

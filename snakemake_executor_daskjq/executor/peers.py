@@ -13,9 +13,9 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from ..controller import protocol
-from ..controller.door import doors, knock, peer_of, runs
+from ..controller.door import RECORD, doors, knock, peer_of, remove, runs, silent
 from ..controller.surroundings import Surroundings
-from ..errors import LeftJobsError
+from ..errors import ElsewhereError, LeftJobsError, SilentControllerError
 from ..frames import Decoder, Frame, FrameError, encode
 from ..text import printable
 
@@ -36,6 +36,9 @@ CLOSED_S = 2.0
 
 ANSWER_S = 10.0
 """So long a kept controller may take to say whether it takes a run."""
+
+ENDING_S = 120.0
+"""So long one may take to end that is just ending."""
 
 READ_BYTES = 2**18
 WORDS = 500
@@ -148,39 +151,72 @@ class Kept:
 
     def bury(self, why: str, folder: RunFolder | None) -> str:
         """End what it had, unless it runs still: others may use it."""
-        until = time.monotonic() + CLOSED_S
-        while runs(self._pid) and time.monotonic() < until:
-            time.sleep(0.05)
         words = f"The controller that run {self._folder.name} has left {why or 'has ended'}."
-        if runs(self._pid):
+        if not _has_ended(self._pid, CLOSED_S):
             return f"{words} Its process {self._pid} runs still: 'daskjq stop' ends it and its pilots."
         return f"{words} {swept(self._folder)} Its log: {self._folder.controller_log}"
 
 
 def kept(config: Config, cores_limit: int | None, base: RunFolder, tell: Callable[[str], None]) -> Kept | None:
-    """A controller in the log folder of `base` that was kept and has what this run asks for, if there is one."""
+    """A controller in the log folder of `base` that was kept and has what this run asks for, if there is one.
+
+    Raises LeftJobsError, ElsewhereError or SilentControllerError where jobs may run that this run could start again.
+    """
     for path in doors(base.path.parent):
         folder = base.sibling(path.name)
         try:
             sock = knock(path)
-        except OSError:  # it has died, or is on another host
+        except OSError:
+            _pass_by(folder, tell)
             continue
-        frames = _asked(sock, config, cores_limit)
-        told = frames[0] if frames else {"op": "differs", "text": f"it gave no answer in {ANSWER_S:.0f} s"}
-        if told["op"] == "pools":
+        pid = peer_of(sock).pid
+        frames = _asked(sock, config, cores_limit, folder)
+        if frames and frames[0]["op"] == "pools":
             return Kept(sock, folder, frames)
         sock.close()
-        if left := int(told.get("left", 0)):
-            raise LeftJobsError(folder.name, left, str(told["text"]))
-        tell(
-            f"The pilots that run {folder.name} has left are not used, for this run asks for others ({told['text']}). "
-            "They end when their time is over; 'daskjq stop' ends them now."
-        )
+        if frames and frames[0]["op"] == "differs":
+            told = str(frames[0]["text"])
+            if left := int(frames[0]["left"]):
+                raise LeftJobsError(folder.name, left, told)
+            tell(
+                f"The pilots that run {folder.name} has left are not used, for this run asks for others ({told}). "
+                "They end when their time is over; 'daskjq stop' ends them now."
+            )
+        else:  # its time is over, or it was told to end: what it has ends first
+            tell(f"waiting for the end of the pilots that run {folder.name} has left.")
+            if not _has_ended(pid, ENDING_S):
+                raise SilentControllerError(folder.name, pid)
     return None
 
 
-def _asked(sock: socket.socket, config: Config, cores_limit: int | None) -> list[Frame]:
-    """What a kept controller says to a run that asks to be admitted; nothing where it says nothing in time."""
+def _pass_by(folder: RunFolder, tell: Callable[[str], None]) -> None:
+    """A controller that can't be used: on another host, or dead, which must have left nothing that runs."""
+    record = silent(folder.path)
+    if record is None:
+        tell(f"The controller that run {folder.name} has left has died. {swept(folder)}")
+        remove(folder.path)
+    elif record.is_here:
+        raise SilentControllerError(folder.name, record.pid)
+    elif record.left:
+        raise ElsewhereError(folder.name, record.left, record.host, folder.path / RECORD)
+    else:
+        tell(f"The pilots that run {folder.name} has left are not used, for their controller is on {record.host}.")
+
+
+def _has_ended(pid: int, patience_s: float) -> bool:
+    until = time.monotonic() + patience_s
+    while runs(pid):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _asked(sock: socket.socket, config: Config, cores_limit: int | None, folder: RunFolder) -> list[Frame]:
+    """What a kept controller says to a run that asks to be admitted; nothing where it is ending.
+
+    Raises SilentControllerError where it says nothing in time.
+    """
     surroundings = Surroundings.of_this_process(os.environ)
     frame = protocol.open_frame(config, cores_limit, "attach") | {"surroundings": surroundings.record()}
     decoder = Decoder()
@@ -191,7 +227,11 @@ def _asked(sock: socket.socket, config: Config, cores_limit: int | None) -> list
         while not frames and (data := sock.recv(READ_BYTES)):
             frames += decoder.feed(data)
         sock.setblocking(False)
-    except (OSError, FrameError):
+    except (TimeoutError, FrameError):
+        pid = peer_of(sock).pid
+        sock.close()
+        raise SilentControllerError(folder.name, pid) from None
+    except OSError:
         return []
     return frames
 

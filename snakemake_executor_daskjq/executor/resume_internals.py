@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import uuid
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -65,29 +66,33 @@ def earlier(persistence: Any, job: Any) -> Earlier | None:
 
 
 def claim(persistence: Any, job: Any, launch: Launch, scripts: Iterable[str]) -> Claim:
-    """What a job is for runs to come. `scripts` are files of its own in its command, whose names are chance."""
+    """What a job is for runs to come. `scripts` are files of its own in its command, whose names are chance.
+
+    Its amounts are no part of it, nor its time: a job that runs keeps what it has.
+    """
     members = list(job.jobs) if job.is_group() else [job]
-    outputs = tuple(os.path.abspath(file) for one in members for file in one.output)
-    digest = hashlib.sha256()
-    command = launch.command
-    parts: list[Any] = [launch.common_argv, launch.job_argv] if command is None else [command.argvs, command.cwd]
+    # A command line for Snakemake names files that may be removed after the job, and a group's id: these may differ.
+    parts = [launch.common_argv] if launch.command is None else [launch.command.argvs, launch.command.cwd]
     text = json.dumps(parts)
     for path in scripts:
         text = text.replace(json.dumps(path)[1:-1], hashlib.sha256(_read(path)).hexdigest())
-    digest.update(text.encode())
-    for one in members:
-        digest.update(repr(_described(persistence, one)).encode())
-        digest.update(_source(one.rule))
-    return Claim(digest.hexdigest(), outputs)
+    described = sorted(repr(_described(persistence, one)) for one in members)
+    digest = hashlib.sha256(json.dumps([text, described]).encode())
+    logs = [file for one in members for file in (*one.log, *([one.benchmark] if one.benchmark else ()))]
+    return Claim(
+        digest.hexdigest(),
+        tuple(os.path.abspath(file) for one in members for file in one.output),
+        tuple(map(os.path.abspath, logs)),
+    )
 
 
 def _described(persistence: Any, job: Any) -> list[Any]:
     """What Snakemake itself compares to tell whether a job has changed."""
-    described: list[Any] = [job.rule.name, list(job.output), list(job.log)]
-    for name, of in (("_code", job.rule), ("_input", job), ("_params", job)):
-        describe = getattr(persistence, name, None)
-        described.append(None if describe is None else describe(of))
-    return described
+    own = [job.rule.name, list(job.output), list(job.log), hashlib.sha256(_source(job.rule)).hexdigest()]
+    try:
+        return [*own, persistence._code(job.rule), persistence._input(job), persistence._params(job)]
+    except AttributeError:  # another version: like nothing else, so it runs anew
+        return [uuid.uuid4()]
 
 
 def _source(rule: Any) -> bytes:

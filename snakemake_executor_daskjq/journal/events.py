@@ -31,12 +31,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Event):
-    """The first line: versions, and the pools as they were understood."""
+    """The first line: versions, and the pools as they were understood.
+
+    `controller` is the name of the run that has started its controller: its own, or an earlier one's.
+    """
 
     name: ClassVar[str] = "run_started"
     schema: int
     version: str
     pools: dict[str, dict[str, Any]]
+    controller: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,15 @@ class Claim:
     Attributes
     ----------
     mark : a digest of all that the job does; two jobs with the same are the same job.
-    outputs : the files that it writes, as absolute paths.
+    outputs : its output files, as absolute paths.
+    logs : its log and benchmark files, likewise.
     """
 
     mark: str
     outputs: tuple[str, ...]
+    logs: tuple[str, ...] = ()
+
+    @property
+    def writes(self) -> tuple[str, ...]:
+        """All that it writes."""
+        return self.outputs + self.logs

@@ -79,12 +79,10 @@ class Core:
         self._is_over = False
         self._woken_at = math.inf
 
-    def __contains__(self, key: str) -> bool:
-        """Whether a job has not been reported yet."""
-        return key in self._jobs
-
     def waiting(self, run: int = 1) -> list[str]:
-        """The keys of a run's jobs that were never placed."""
+        """The keys of a run's jobs that were never placed, or were not when it ended."""
+        if (known := self.runs.get(run)) is not None and known.is_ending:
+            return sorted(known.never_placed)
         waiting = [key for key, job in self._of(run) if job.tries == 0 and not job.request.leader]
         return waiting + [request.key for request in self._left.successors.of(run)]
 
@@ -198,8 +196,8 @@ class Core:
 
     def _end_run(self, run: int, now: float) -> None:
         """Forget the run's jobs that wait, and end those that run. It is over once none of them is left."""
-        self.runs[run].is_ending = True
         self.runs[run].never_placed = frozenset(self.waiting(run))
+        self.runs[run].is_ending = True
         self.runs[run].estimates.nothing_to_come()
         self._left.successors.take(run)
         for key, job in self._of(run):

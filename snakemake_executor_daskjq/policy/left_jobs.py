@@ -31,29 +31,30 @@ class Successors:
     """
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Request, set[str]]] = []
+        self._waiting: dict[str, tuple[Request, set[str]]] = {}
 
     def add(self, request: Request, keys: Collection[str]) -> None:
         """`request` waits for the ends of these, of which there is one at the least."""
-        self._waiting.append((request, set(keys)))
+        self._waiting[request.key] = request, set(keys)
 
     def ended(self, key: str) -> list[Request]:
         """A job is over: the requests that wait for no other."""
-        for _, keys in self._waiting:
+        for _, keys in self._waiting.values():
             keys.discard(key)
-        free = [request for request, keys in self._waiting if not keys]
-        self._waiting = [(request, keys) for request, keys in self._waiting if keys]
-        return free
+        return self._take([request for request, keys in self._waiting.values() if not keys])
 
     def of(self, run: int) -> list[Request]:
         """Those of a run."""
-        return [request for request, _ in self._waiting if request.run == run]
+        return [request for request, _ in self._waiting.values() if request.run == run]
 
     def take(self, run: int) -> list[Request]:
         """Take out those of a run."""
-        taken = self.of(run)
-        self._waiting = [one for one in self._waiting if one[0].run != run]
-        return taken
+        return self._take(self.of(run))
+
+    def _take(self, requests: list[Request]) -> list[Request]:
+        for request in requests:
+            del self._waiting[request.key]
+        return requests
 
 
 class LeftJobs:

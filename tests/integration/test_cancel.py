@@ -122,7 +122,7 @@ def test_an_interrupt_at_the_very_moment_when_the_run_ends_leaves_nothing(workfl
     onstart:
         from snakemake_executor_daskjq.executor.signals import RunSignals
         hold = RunSignals.hold
-        def interrupt(signals):
+        def interrupt(signals, insist):
             RunSignals.hold = hold
             raise KeyboardInterrupt
         RunSignals.hold = interrupt

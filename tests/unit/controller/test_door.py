@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from snakemake_executor_daskjq.controller import door
-from snakemake_executor_daskjq.controller.door import Door, PeerOf, doors, is_open, knock
+from snakemake_executor_daskjq.controller.door import Door, PeerOf, Record, doors, is_open, knock, remove, silent
+
+ENDED = 2**22 + 1
+"""More than the kernel's largest process id."""
 
 
 @pytest.fixture
@@ -59,8 +63,39 @@ def test_a_dead_controllers_socket_is_not_open(folder: Path) -> None:
         knock(folder)
 
 
-async def _left_behind(folder: Path) -> None:
-    async def welcome(*_: object) -> None: ...
+def test_who_does_not_answer_may_live_on_another_host_or_listen_no_more(folder: Path) -> None:
+    asyncio.run(_left_behind(folder))
+    own = Record.of_this_process()
+    assert silent(folder) == own  # this process lives
+    for record, found in (
+        (replace(own, pid=ENDED), None),
+        (replace(own, host="another", pid=ENDED), None),  # a container with the same kernel
+        (replace(own, boot="another", pid=ENDED), None),  # the same host, before it was booted
+        (other := replace(own, host="another", boot="another", pid=ENDED, left=3), other),
+    ):
+        record.write(folder)
+        assert silent(folder) == found
+    (folder / door.RECORD).unlink()
+    assert silent(folder) is None
+    remove(folder)
+    assert doors(folder.parent) == []
 
-    opened = await Door.open(folder, welcome)
+
+def test_what_a_killed_snakemake_has_left_is_written_beside_the_socket(folder: Path) -> None:
+    async def body() -> Record | None:
+        opened = await Door.open(folder, _nobody)
+        opened.tell_left(2)
+        found = silent(folder)
+        await opened.close()
+        return found
+
+    assert asyncio.run(body()) == replace(Record.of_this_process(), left=2)
+    assert not list(folder.iterdir())
+
+
+async def _nobody(*_: object) -> None: ...
+
+
+async def _left_behind(folder: Path) -> None:
+    opened = await Door.open(folder, _nobody)
     opened._server.close()

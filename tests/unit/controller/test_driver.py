@@ -140,7 +140,7 @@ async def connect(running: Driver[FakeFleet], pilot: str) -> None:
 
 def test_a_job_runs_on_a_pilot_is_reported_once_and_remembered(play: Play, tmp_path: Path) -> None:
     async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
-        running.submit(new(jobs(1)))
+        running.submit(1, new(jobs(1)))
         await fleet.until(lambda: fleet.requested == ["main-1"])
         await connect(running, "main-1")
         await fleet.until(lambda: fleet.running)
@@ -165,7 +165,7 @@ def test_a_job_runs_on_a_pilot_is_reported_once_and_remembered(play: Play, tmp_p
 
 def test_a_lost_job_starts_elsewhere_only_after_the_time_in_which_its_pilot_may_live_on(play: Play) -> None:
     async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
-        running.submit(new(jobs(1)))
+        running.submit(1, new(jobs(1)))
         await fleet.until(lambda: fleet.requested)
         await connect(running, "main-1")
         await fleet.until(lambda: "j0@at-main-1" in fleet.running)
@@ -187,7 +187,7 @@ def test_what_ended_in_the_turn_in_which_the_run_ends_is_reported_and_what_never
     waiting: list[str] = []
 
     async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
-        running.submit(new(jobs(3)))
+        running.submit(1, new(jobs(3)))
         await fleet.until(lambda: fleet.requested)
         await connect(running, "main-1")
         await fleet.until(lambda: len(fleet.running) == 2)
@@ -207,7 +207,7 @@ def test_a_defect_is_told_and_leaves_nobody_waiting(play: Play) -> None:
             raise RuntimeError("no such thing")
 
         fleet.request = broken  # type: ignore[method-assign]
-        running.submit(new(jobs(1)))
+        running.submit(1, new(jobs(1)))
         await fleet.until(lambda: told.errors)
 
     told, _ = play(scenario)
@@ -219,16 +219,41 @@ def test_a_run_that_ends_has_its_jobs_ended_and_another_goes_on(play: Play) -> N
         other = Told(lambda: fleet)
         other.journal, other.history = told.journal, told.history
         running.begin(2, other, {})
-        running.submit(new(jobs(2)))
-        running.submit(new([(Request("k0", 0, "rule", 1, {"cores": 1}, run=2), JobSpec("k0", "{}"))]))
+        running.submit(1, new(jobs(2)))
+        running.submit(2, new([(Request("k0", 0, "rule", 1, {"cores": 1}, run=2), JobSpec("k0", "{}"))]))
         await fleet.until(lambda: fleet.requested)
         await connect(running, "main-1")
         await fleet.until(lambda: len(fleet.running) == 2)
         assert "k0@at-main-1" in fleet.running  # each run has its share
         over = await running.end(1)
         assert (over.run, over.waiting) == (1, {"j1"})
-        assert [key for key in ("j0", "j1", "k0") if key in running.core] == ["k0"]
-        assert set(running._specs) == {"k0"}
+        assert {run: set(specs) for run, specs in running._specs.items()} == {2: {"k0"}}
+
+    told, _ = play(scenario)
+    assert told.ended == []
+
+
+def test_the_end_of_a_run_may_be_given_up_and_harms_no_other(play: Play) -> None:
+    async def scenario(running: Driver[FakeFleet], fleet: FakeFleet, told: Told) -> None:
+        other = Told(lambda: fleet)
+        other.journal, other.history = told.journal, told.history
+        running.begin(2, other, {})
+        running.submit(1, new(jobs(1)))
+        running.submit(2, new([(Request("k0", 0, "rule", 1, {"cores": 1}, run=2), JobSpec("k0", "{}"))]))
+        await fleet.until(lambda: fleet.requested)
+        await connect(running, "main-1")
+        await fleet.until(lambda: len(fleet.running) == 2)
+
+        async def never(address: str, keys: Collection[str], grace_s: float) -> None: ...
+
+        fleet.end_jobs = never  # type: ignore[method-assign]
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(running.end(1), 0.05)
+        fleet.running["j0@at-main-1"].set_result(Outcome(End.SUCCEEDED))  # at last
+        fleet.running["k0@at-main-1"].set_result(Outcome(End.SUCCEEDED))
+        await fleet.until(lambda: other.ended)
+        assert other.ended == [("k0", End.SUCCEEDED, "main-1")]
+        assert not other.errors
 
     told, _ = play(scenario)
     assert told.ended == []

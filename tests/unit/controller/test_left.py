@@ -29,15 +29,15 @@ def left(claim: Claim, end: End | None = None) -> Left:
     assert jobs.submitted(OLD, claim) == messages.JobReplaces(OLD, ())
     if end is not None:
         jobs.ended(OLD, Outcome(end), "main-1")
-    jobs.leave(1)
+    jobs.leave(1, "run-1")
     return jobs
 
 
 def test_one_that_runs_goes_on(claim: Claim) -> None:
     jobs = left(claim)
-    assert (jobs.running(), jobs.has_jobs(1)) == (1, True)
+    assert (jobs.running(), jobs.over_runs()) == (1, set())
     assert jobs.submitted(AGAIN, claim) == messages.JobTakenOver(AGAIN)
-    assert (jobs.running(), jobs.has_jobs(1), jobs.has_jobs(2)) == (0, False, True)
+    assert (jobs.running(), jobs.over_runs()) == (0, {1})
 
 
 @pytest.mark.parametrize("end", [End.SUCCEEDED, End.FAILED, End.OUT_OF_MEMORY, End.OVER_RUNTIME])
@@ -64,7 +64,29 @@ def test_one_that_has_changed_is_ended_first(claim: Claim) -> None:
 def test_another_that_writes_the_same_comes_after_it(claim: Claim) -> None:
     jobs = left(claim)
     assert jobs.submitted(OTHER, claim) == messages.JobReplaces(OTHER, ("a-1-1",))
-    assert not jobs.has_jobs(1)
+    assert jobs.over_runs() == {1}
+
+
+def test_so_does_one_that_writes_the_same_log(claim: Claim) -> None:
+    jobs = Left()
+    jobs.submitted(OLD, replace(claim, logs=("/a.log",)))
+    jobs.leave(1, "run-1")
+    other = Claim("another", ("/elsewhere",), ("/a.log",))
+    assert jobs.submitted(OTHER, other) == messages.JobReplaces(OTHER, ("a-1-1",))
+
+
+def test_one_without_outputs_is_found_by_its_rule() -> None:
+    claim = Claim("what it does", ())
+    jobs = left(claim)
+    assert jobs.unmarked() == {"a": ("run-1", "a-1-1")}
+    assert jobs.submitted(AGAIN, claim) == messages.JobTakenOver(AGAIN)
+    assert jobs.unmarked() == {}
+
+
+def test_a_run_is_over_when_its_last_job_has_ended(claim: Claim) -> None:
+    jobs = left(claim)
+    jobs.ended(OLD, Outcome(End.SUCCEEDED), "main-1")
+    assert (jobs.running(), jobs.over_runs()) == (0, {1})
 
 
 def test_jobs_of_runs_that_live_are_nobody_elses(claim: Claim) -> None:
@@ -78,11 +100,11 @@ def test_nothing_is_kept_of_a_run_that_has_ended_as_it_should(claim: Claim) -> N
     jobs.submitted(OLD, claim)
     jobs.ended(OLD, Outcome(End.SUCCEEDED), "main-1")
     jobs.over(1)
-    jobs.leave(1)
+    jobs.leave(1, "run-1")
     assert jobs.submitted(AGAIN, claim) == messages.JobReplaces(AGAIN, ())
 
 
 def test_what_can_start_nowhere_any_more_is_given_up(claim: Claim) -> None:
     jobs = left(claim)
     jobs.give_up(1)
-    assert (jobs.running(), jobs.has_jobs(1)) == (0, False)
+    assert (jobs.running(), jobs.over_runs()) == (0, {1})

@@ -94,8 +94,9 @@ def test_ends(ends: list[protocol.Ended]) -> None:
 
 @given(st.lists(pools, max_size=3), st.builds(protocol.Stopped, st.frozensets(names), st.tuples(names), st.booleans()))
 def test_what_the_controller_answers(completed: list[Pool], stopped: protocol.Stopped) -> None:
-    first, last = sent(protocol.pools_frame(completed, 3), protocol.stopped_frame(stopped))
-    assert protocol.read_pools(first) == (tuple(completed), 3)
+    admission = protocol.Admission(tuple(completed), 3, {"all": ("run-1", "all-0-1")})
+    first, last = sent(protocol.pools_frame(admission), protocol.stopped_frame(stopped))
+    assert protocol.read_pools(first) == admission
     assert protocol.read_stopped(last) == stopped
 
 

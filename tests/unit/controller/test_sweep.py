@@ -7,16 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-from snakemake_executor_daskjq.controller.sweep import batch_jobs
+from snakemake_executor_daskjq.controller.sweep import batch_jobs, journals
 from snakemake_executor_daskjq.dask_cluster.spare import PILOT_MODULE
 from snakemake_executor_daskjq.journal import events
 from snakemake_executor_daskjq.journal.journal import Journal, RunFolder, end_abandoned, read
 
 
-def started(folder: RunFolder) -> Journal:
+def started(folder: RunFolder, controller: str = "") -> Journal:
     journal = Journal(folder.journal_path, lambda words: None)
     pools = {"main": {"system": "slurm"}, "here": {"system": "local"}}
-    journal.write(events.RunStarted(schema=1, version="0", pools=pools))
+    journal.write(events.RunStarted(schema=1, version="0", pools=pools, controller=controller or folder.name))
     return journal
 
 
@@ -40,6 +40,19 @@ def test_a_line_that_is_missing_hides_no_batch_job(tmp_path: Path) -> None:
     journal.write(events.PilotRequested(pilot="main-2", pool="main"))
     journal.write(events.PilotSubmitted(pilot="main-2", batch_id="8"))
     assert batch_jobs(folder.journal_path) == {"": ["7"], "slurm": ["8"]}
+
+
+def test_pilots_that_later_runs_have_requested_are_looked_for_too(tmp_path: Path) -> None:
+    """A controller that is kept writes in the journal of the run that is there."""
+    for number, controller in enumerate(("run-0", "run-0", "run-2")):
+        folder = RunFolder(tmp_path, f"run-{number}")
+        folder.create()
+        journal = started(folder, controller)
+        for pilot in ("main-1", f"main-{number + 1}"):
+            journal.write(events.PilotRequested(pilot=pilot, pool="main"))
+            journal.write(events.PilotSubmitted(pilot=pilot, batch_id=f"{controller}/{pilot}"))
+    first = RunFolder(tmp_path, "run-0")
+    assert batch_jobs(*journals(first)) == {"slurm": ["run-0/main-1", "run-0/main-2"]}
 
 
 def test_a_run_that_had_hardly_begun_has_none(tmp_path: Path) -> None:
