@@ -139,6 +139,8 @@ class Connection:
                 await self._server.open(self)
             case "attach":
                 self._server.attach(self, message)
+            case "ask_left":
+                self.speaker.send(protocol.left_frame(self._server.left_jobs()))
             case "begin" if self.number:  # else it has failed already
                 await self._server.begin(self, protocol.read_begin(message))
         service, number = self._server.service, self.number

@@ -144,15 +144,6 @@ def doors(runs: Path) -> list[Path]:
     return sorted((path.parent for path in runs.glob(f"*/{NAME}")), reverse=True)
 
 
-def is_open(runs: Path) -> bool:
-    """Whether a controller listens in one of the folders of runs."""
-    for folder in doors(runs):
-        with contextlib.suppress(OSError):
-            knock(folder).close()
-            return True
-    return False
-
-
 def silent(folder: Path) -> Record | None:
     """Who may live in whose folder nobody answers: on another host, or on this one where it does not listen (any more).
 

@@ -7,10 +7,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..model.claim import LeftJob
 from ..model.outcome import End, Outcome
 from ..policy import messages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ..model.claim import Claim
     from ..model.request import Request
     from ..policy.messages import Event
@@ -23,11 +26,15 @@ KNOWN = (End.SUCCEEDED, End.FAILED, End.OUT_OF_MEMORY, End.OVER_RUNTIME)
 class Entry:
     """A job that a run has submitted, and how it has ended where nobody was there to hear of it."""
 
-    run: int
-    rule: str
+    request: Request
     claim: Claim
     outcome: Outcome | None = None
     pilot: str = ""
+    is_reported: bool = False
+
+    @property
+    def run(self) -> int:
+        return self.request.run
 
 
 class Left:
@@ -51,16 +58,23 @@ class Left:
         """The runs that were left of which no job goes on."""
         return {run for run in self._names if not self._going_on[run]}
 
-    def unmarked(self) -> dict[str, tuple[str, str]]:
-        """Jobs that were left and have no output by which Snakemake could mark them: their run and key by their rule.
+    def jobs(self) -> dict[str, LeftJob]:
+        """Jobs that were left, by their outputs; those without any by their rule, unless their end has been reported.
 
-        There is one of a rule at the most, for without outputs there are no wildcards.
+        Whether one with outputs is done, Snakemake's marks of these tell.
         """
         return {
-            entry.rule: (self._names[entry.run], key)
+            name: LeftJob(self._names[entry.run], key, entry.request.attempt, entry.outcome is not None)
             for key, entry in self._jobs.items()
-            if entry.run in self._names and not entry.claim.outputs
+            if entry.run in self._names
+            for name in entry.claim.outputs or (() if entry.is_reported else (entry.request.rule,))
         }
+
+    def reported(self, keys: Iterable[str]) -> None:
+        """A Snakemake has heard of ends."""
+        for key in keys:
+            if key in self._jobs:
+                self._jobs[key].is_reported = True
 
     def over(self, run: int) -> None:
         """A run has ended as it should: nobody will ask for its jobs."""
@@ -104,7 +118,7 @@ class Left:
             event = messages.JobsSubmitted((request,))
         for key in {request.key, *others} & self._jobs.keys():
             self._forget(key)
-        self._jobs[request.key] = Entry(request.run, request.rule, claim)
+        self._jobs[request.key] = Entry(request, claim)
         self._going_on[request.run].add(request.key)
         self._writes.update(dict.fromkeys(claim.writes, request.key))
         return event

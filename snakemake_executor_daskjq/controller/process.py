@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..config.settings import Config
+    from ..model.claim import LeftJob
     from ..model.pool import Pool
     from .service import Service
 
@@ -113,6 +114,10 @@ class Server:
     def _left(self) -> int:
         """How many jobs run whose Snakemakes have died."""
         return 0 if self.service is None else self.service.left.running()
+
+    def left_jobs(self) -> dict[str, LeftJob]:
+        """Those whose Snakemakes have died."""
+        return {} if self.service is None else self.service.left.jobs()
 
     def _left_has_changed(self) -> None:
         if self._door is not None:
@@ -227,8 +232,7 @@ class Server:
     def _admit(self, connection: Connection, config: Config) -> None:
         self._last += 1
         connection.number, connection.keep_s = self._last, config.keep_s
-        unmarked = {} if self.service is None else self.service.left.unmarked()
-        connection.speaker.send(protocol.pools_frame(protocol.Admission(self._pools, self._last, unmarked)))
+        connection.speaker.send(protocol.pools_frame(protocol.Admission(self._pools, self._last, self.left_jobs())))
 
     async def _beside(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Call what imports Dask; in another thread where that may be, for the run may begin meanwhile."""

@@ -12,6 +12,7 @@
 | `reported` | jobs of whose ends Snakemake has heard |
 | `ping` | answered by `pong` |
 | `stop` | the run is over: answered by `stopped`, the last message. So is the end of the stream |
+| `ask_left` | which jobs killed Snakemakes have left: answered by `left` |
 | `shut_down` | end all, whoever uses it: the only message of `daskjq stop`, which waits for the end of the stream |
 | `end_all` | after `stop`: pilots are not to be kept |
 
@@ -20,6 +21,7 @@
 | `pools` | what a run is admitted to (`Admission`) |
 | `differs` | what keeps a run from using this controller |
 | `ending` | its time is over |
+| `left` | those jobs |
 | `ready` | all is imported: from now on pings are answered at once |
 | `begun` | the Dask scheduler runs |
 | `failed` | the run could not begin: why |
@@ -38,7 +40,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ..model.claim import Claim
+from ..model.claim import Claim, LeftJob
 from ..model.job_spec import JobSpec
 from ..model.outcome import Outcome
 from ..model.pool import Pool
@@ -81,12 +83,12 @@ class Admission:
     ----------
     pools : completed ones.
     run : the number of the run, of all that the controller has had.
-    unmarked : jobs without outputs that a killed Snakemake has left: their run's name and their key, by their rule.
+    left : jobs that killed Snakemakes have left, by their outputs (see `claim`).
     """
 
     pools: tuple[Pool, ...]
     run: int
-    unmarked: dict[str, tuple[str, str]]
+    left: dict[str, LeftJob]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +208,7 @@ def read_reported(frame: Frame) -> list[tuple[str, bool]]:
     return [(key, success) for key, success in frame["jobs"]]
 
 
+ASK_LEFT = {"op": "ask_left"}
 SHUT_DOWN = {"op": "shut_down"}
 
 
@@ -219,12 +222,19 @@ def stop_frame(*, cancel: bool) -> Frame:
 
 def pools_frame(admission: Admission) -> Frame:
     pools = [_pool_record(pool) for pool in admission.pools]
-    return {"op": "pools", "pools": pools, "run": admission.run, "unmarked": admission.unmarked}
+    return left_frame(admission.left) | {"op": "pools", "pools": pools, "run": admission.run}
 
 
 def read_pools(frame: Frame) -> Admission:
-    unmarked = {rule: (run, key) for rule, (run, key) in frame["unmarked"].items()}
-    return Admission(tuple(map(_pool, frame["pools"])), frame["run"], unmarked)
+    return Admission(tuple(map(_pool, frame["pools"])), frame["run"], read_left(frame))
+
+
+def left_frame(jobs: Mapping[str, LeftJob]) -> Frame:
+    return {"op": "left", "left": jobs}
+
+
+def read_left(frame: Frame) -> dict[str, LeftJob]:
+    return {name: LeftJob(*job) for name, job in frame["left"].items()}
 
 
 def text_frame(op: str, text: str) -> Frame:

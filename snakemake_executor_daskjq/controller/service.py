@@ -115,6 +115,8 @@ class Service:
     def reported(self, number: int, reports: Iterable[tuple[str, bool]]) -> None:
         """Note that Snakemake has heard of ends of jobs."""
         if (run := self._runs.get(number)) is not None:  # it may just have ended with all others
+            reports = list(reports)
+            self.left.reported(key for key, _ in reports)
             run.reported(reports)
 
     async def end(self, number: int, *, cancel: bool) -> Stopped:

@@ -198,16 +198,16 @@ class Executor(RealExecutor):  # type: ignore[misc]
                 self._begin(controller)
             pools = controller.pools()
             if not self._has_submitted:
-                self._admitted(controller.admission(), is_shared=controller.is_shared)
+                self._admitted(controller.admission(), is_on=controller.is_shared or bool(self._config.keep_s))
             return controller, pools
         except DaskjqError as error:
             raise WorkflowError(str(error)) from None
         except OSError as error:
             raise WorkflowError(self._folder.unwritable(error)) from None
 
-    def _admitted(self, admission: Admission, *, is_shared: bool) -> None:
+    def _admitted(self, admission: Admission, *, is_on: bool) -> None:
         self._suffix = f"@{admission.run}" if admission.run > 1 else ""  # keys are unique among a controller's runs
-        self._resume.begin(is_following=is_shared, is_kept=bool(self._config.keep_s), unmarked=admission.unmarked)
+        self._resume.begin(admission.left, self._marks.is_marked, is_on=is_on)
 
     def _begin(self, controller: Controller) -> None:
         from ..controller.protocol import Begin

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import settings
 
 
-@dataclass
 class ExecutorSettings(settings.ExecutorSettings):
     """See `config.settings`."""
 

@@ -21,9 +21,11 @@ from ..text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from ..config.settings import Config
     from ..journal.journal import RunFolder
+    from ..model.claim import LeftJob
 
 PACKAGE = "snakemake_executor_daskjq.controller"
 
@@ -212,6 +214,19 @@ def _has_ended(pid: int, patience_s: float) -> bool:
     return True
 
 
+def left_jobs(runs: Path) -> dict[str, LeftJob]:
+    """Jobs that killed Snakemakes have left at the controllers of a folder of runs, by their outputs.
+
+    Those of controllers that do not answer are not among them.
+    """
+    left: dict[str, LeftJob] = {}
+    for path in doors(runs):
+        with contextlib.suppress(OSError, FrameError), knock(path) as sock:
+            for frame in _answer(sock, protocol.ASK_LEFT):
+                left.update(protocol.read_left(frame))
+    return left
+
+
 def _asked(sock: socket.socket, config: Config, cores_limit: int | None, folder: RunFolder) -> list[Frame]:
     """What a kept controller says to a run that asks to be admitted; nothing where it is ending.
 
@@ -219,20 +234,25 @@ def _asked(sock: socket.socket, config: Config, cores_limit: int | None, folder:
     """
     surroundings = Surroundings.of_this_process(os.environ)
     frame = protocol.open_frame(config, cores_limit, "attach") | {"surroundings": surroundings.record()}
-    decoder = Decoder()
-    frames: list[Frame] = []
     try:
-        sock.settimeout(ANSWER_S)
-        sock.sendall(encode(frame))
-        while not frames and (data := sock.recv(READ_BYTES)):
-            frames += decoder.feed(data)
-        sock.setblocking(False)
+        return _answer(sock, frame)
     except (TimeoutError, FrameError):
         pid = peer_of(sock).pid
         sock.close()
         raise SilentControllerError(folder.name, pid) from None
     except OSError:
         return []
+
+
+def _answer(sock: socket.socket, frame: Frame) -> list[Frame]:
+    """What is said first after a frame; nothing at the end of the stream. Raises OSError or FrameError."""
+    decoder = Decoder()
+    frames: list[Frame] = []
+    sock.settimeout(ANSWER_S)
+    sock.sendall(encode(frame))
+    while not frames and (data := sock.recv(READ_BYTES)):
+        frames += decoder.feed(data)
+    sock.setblocking(False)
     return frames
 
 

@@ -64,10 +64,10 @@ class IncompleteMarks:
     def note(self, job: Any) -> None:
         """A job is about to be marked: what an earlier run has left is not ours."""
         if self._may_have_been:
-            self._before.update(str(file) for one in _members(job) for file in one.output if self._is_marked(file))
+            self._before.update(str(file) for one in _members(job) for file in one.output if self.is_marked(file))
 
-    def _is_marked(self, file: Any) -> bool:
-        """Not by `incomplete`, which lists all marks each time that one was made."""
+    def is_marked(self, file: Any) -> bool:
+        """Whether an output is. (Not by `incomplete`, which lists all marks each time that one was made.)"""
         persistence = self._persistence
         if not hasattr(persistence, "_record_path"):  # no files
             return bool(persistence._filter_incomplete_keys([persistence._get_key(file)]))

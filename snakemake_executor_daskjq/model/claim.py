@@ -1,8 +1,12 @@
-"""What a job is, whichever run submits it: for runs that follow on one whose Snakemake has died."""
+"""What a job is, whichever run submits it: for runs that follow on one whose Snakemake has died.
+
+Runs know the same job by its outputs. One without any has a rule without wildcards, which has no other: by its name.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,3 +28,20 @@ class Claim:
     def writes(self) -> tuple[str, ...]:
         """All that it writes."""
         return self.outputs + self.logs
+
+
+class LeftJob(NamedTuple):
+    """A job that a killed Snakemake has left, as later runs see it.
+
+    Attributes
+    ----------
+    run : the name of its run.
+    key : its key there.
+    attempt : Snakemake's.
+    has_ended : it runs no more, and how it has ended is known.
+    """
+
+    run: str
+    key: str
+    attempt: int
+    has_ended: bool

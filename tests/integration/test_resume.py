@@ -66,6 +66,69 @@ def test_jobs_that_have_changed_are_ended_and_run_anew(workflow: Workflow) -> No
     assert daskjq(workflow, "stop").returncode == 0
 
 
+KINDS = """
+    rule all:
+        input: "shell.txt", "run.txt", "script.txt", "shadow.txt", "group-1.txt", "group-2.txt", "many.txt"
+    rule shell:
+        output: "shell.txt"
+        log: "shell.log"
+        benchmark: "shell.tsv"
+        shell: "(echo begun >> marks-shell; until [ -e go ]; do sleep 0.1; done; touch {output}) 2> {log}"
+    rule run:
+        output: "run.txt"
+        run: shell("echo begun >> marks-run; until [ -e go ]; do sleep 0.1; done; touch {output}")
+    rule script:
+        output: "script.txt"
+        params: seconds=0.1
+        script: "wait.py"
+    rule shadow:
+        output: "shadow.txt"
+        shadow: "minimal"
+        params: top=os.getcwd()
+        shell: "echo begun >> {params.top}/marks-shadow; until [ -e {params.top}/go ]; do sleep 0.1; done; > {output}"
+    rule group:
+        output: "group-{i}.txt"
+        group: "pair"
+        shell: "echo begun >> marks-group-{wildcards.i}; until [ -e go ]; do sleep 0.1; done; touch {output}"
+    rule many:
+        input: expand("in/{i}", i=range(30))
+        output: "many.txt"
+        run: shell("echo begun >> marks-many; until [ -e go ]; do sleep 0.1; done; touch {output}")
+    rule parts:
+        output: temp(expand("in/{i}", i=range(30)))
+        shell: "touch {output}"
+    rule nothing:
+        shell: "echo begun >> marks-nothing; until [ -e go ]; do sleep 0.1; done"
+"""
+WAIT = """
+import os, time
+with open("marks-script", "a") as marks:
+    marks.write("begun\\n")
+while not os.path.exists("go"):
+    time.sleep(snakemake.params.seconds)
+open(snakemake.output[0], "w").close()
+"""
+
+
+def test_jobs_of_each_kind_are_taken_over(workflow: Workflow) -> None:
+    workflow.write(KINDS).write(WAIT, "wait.py")
+    run = ("--jobs", "unlimited", "--daskjq-cores", "9", "--daskjq-keep", "5m", "all", "nothing")
+    kinds = {f"marks-{name}" for name in ("shell", "run", "script", "shadow", "group-1", "group-2", "many", "nothing")}
+    process = workflow.start(*run)
+    workflow.wait_until(lambda: begun(workflow).keys() == kinds, 60)
+    process.kill()
+    process.wait(10)
+    assert workflow.run("--unlock") == 0
+    again = workflow.start(*run)
+    workflow.wait_until(lambda: len(workflow.journal("job_submitted")) == 8)
+    (workflow.folder / "go").touch()
+    assert again.wait(60) == 0, workflow.output[-3000:]
+    assert begun(workflow) == dict.fromkeys(kinds, 1), workflow.output[-3000:]
+    assert (workflow.folder / "shell.tsv").exists()
+    assert daskjq(workflow, "stop").returncode == 0
+    assert workflow.leftovers() == []
+
+
 def test_who_can_not_have_them_is_told_so(workflow: Workflow) -> None:
     killed_at_work(workflow, 300)
     assert workflow.run("--unlock") == 0

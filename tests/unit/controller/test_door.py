@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_daskjq.controller import door
-from snakemake_executor_daskjq.controller.door import Door, PeerOf, Record, doors, is_open, knock, remove, silent
+from snakemake_executor_daskjq.controller.door import Door, PeerOf, Record, doors, knock, remove, silent
 
 ENDED = 2**22 + 1
 """More than the kernel's largest process id."""
@@ -47,7 +47,6 @@ async def visited(folder: Path) -> list[int]:
 def test_who_knocks_is_known_by_the_kernel(folder: Path) -> None:
     assert asyncio.run(visited(folder)) == [os.getpid()]
     assert doors(folder.parent) == []
-    assert not is_open(folder.parent)
 
 
 def test_other_users_are_turned_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +57,6 @@ def test_other_users_are_turned_away(folder: Path, monkeypatch: pytest.MonkeyPat
 def test_a_dead_controllers_socket_is_not_open(folder: Path) -> None:
     asyncio.run(_left_behind(folder))
     assert doors(folder.parent) == [folder]
-    assert not is_open(folder.parent)
     with pytest.raises(ConnectionRefusedError):
         knock(folder)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from snakemake_executor_daskjq.controller.left import Left
-from snakemake_executor_daskjq.model.claim import Claim
+from snakemake_executor_daskjq.model.claim import Claim, LeftJob
 from snakemake_executor_daskjq.model.outcome import End, Outcome
 from snakemake_executor_daskjq.model.request import Request
 from snakemake_executor_daskjq.policy import messages
@@ -78,9 +78,22 @@ def test_so_does_one_that_writes_the_same_log(claim: Claim) -> None:
 def test_one_without_outputs_is_found_by_its_rule() -> None:
     claim = Claim("what it does", ())
     jobs = left(claim)
-    assert jobs.unmarked() == {"a": ("run-1", "a-1-1")}
+    assert jobs.jobs() == {"a": LeftJob("run-1", "a-1-1", 1, has_ended=False)}
     assert jobs.submitted(AGAIN, claim) == messages.JobTakenOver(AGAIN)
-    assert jobs.unmarked() == {}
+    assert jobs.jobs() == {}
+
+
+def test_one_without_outputs_whose_end_was_reported_is_done() -> None:
+    jobs = left(Claim("what it does", ()), End.SUCCEEDED)
+    assert jobs.jobs() == {"a": LeftJob("run-1", "a-1-1", 1, has_ended=True)}
+    jobs.reported(["a-1-1"])
+    assert jobs.jobs() == {}
+
+
+def test_others_are_found_by_each_of_their_outputs() -> None:
+    jobs = left(Claim("what it does", ("/a", "/b")), End.FAILED)
+    jobs.reported(["a-1-1"])
+    assert jobs.jobs() == dict.fromkeys(("/a", "/b"), LeftJob("run-1", "a-1-1", 1, has_ended=True))
 
 
 def test_a_run_is_over_when_its_last_job_has_ended(claim: Claim) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from snakemake_executor_daskjq.config.settings import Config
 from snakemake_executor_daskjq.controller import protocol
 from snakemake_executor_daskjq.frames import Decoder, Frame, encode
-from snakemake_executor_daskjq.model.claim import Claim
+from snakemake_executor_daskjq.model.claim import Claim, LeftJob
 from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.outcome import Outcome
 from snakemake_executor_daskjq.model.pool import Pool
@@ -94,7 +94,7 @@ def test_ends(ends: list[protocol.Ended]) -> None:
 
 @given(st.lists(pools, max_size=3), st.builds(protocol.Stopped, st.frozensets(names), st.tuples(names), st.booleans()))
 def test_what_the_controller_answers(completed: list[Pool], stopped: protocol.Stopped) -> None:
-    admission = protocol.Admission(tuple(completed), 3, {"all": ("run-1", "all-0-1")})
+    admission = protocol.Admission(tuple(completed), 3, {"all": LeftJob("run-1", "all-0-1", 1, has_ended=True)})
     first, last = sent(protocol.pools_frame(admission), protocol.stopped_frame(stopped))
     assert protocol.read_pools(first) == admission
     assert protocol.read_stopped(last) == stopped
