@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 
@@ -271,6 +271,29 @@ class LeftJobsError(DaskjqError):
             f"{jobs} jobs that run {run} has left, whose Snakemake has died, are running. This run can't take them "
             f"over, for it asks for other pilots ({differences}). Start it with the same options, variables and "
             "versions as that one, or end those jobs first with 'daskjq stop'."
+        )
+
+
+class NoControllerError(DaskjqError):
+    """There is no controller of a name that can be used here. `host` is where it is, if anywhere."""
+
+    def __init__(self, name: str, known: Sequence[str], host: str = "") -> None:
+        where = f" on this host (it is on {host})" if host else ""
+        others = f" There are: {', '.join(known)}." if known else ""
+        super().__init__(
+            f"--daskjq-controller: no controller {name} runs{where}.{others} 'daskjq start {name}' starts it; "
+            "'daskjq status' shows what there is."
+        )
+
+
+class OtherControllerError(DaskjqError):
+    """A run states what the controller that it names has not."""
+
+    def __init__(self, name: str, differences: str) -> None:
+        super().__init__(
+            f"--daskjq-controller {name}: this run asks for others than that controller has ({differences}). Leave "
+            f"that out, or end the controller ('daskjq stop {name}') and start it with the same options, variables and "
+            "versions."
         )
 
 

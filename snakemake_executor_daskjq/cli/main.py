@@ -46,13 +46,30 @@ def parser() -> argparse.ArgumentParser:
     explain.set_defaults(run=_explain)
     report = commands.add_parser("report", help="what each rule used, beside what it asked for")
     report.set_defaults(run=_report)
-    stop = commands.add_parser("stop", help="end pilots that were kept (--daskjq-keep), and wait until they are gone")
+    start = commands.add_parser(
+        "start",
+        help="have pilots for any number of runs: a controller with a name, until Ctrl-C or 'daskjq stop NAME'",
+        usage="daskjq start NAME [SNAKEMAKE OPTIONS]",
+        epilog="The options that describe pilots (--daskjq-system and so on, or a --profile with them) are those of "
+        "Snakemake. Runs use it with --daskjq-controller NAME.",
+    )
+    start.add_argument("name", metavar="NAME")
+    start.set_defaults(run=_start)
+    status = commands.add_parser("status", help="show controllers, their pilots and runs")
+    status.set_defaults(run=_status)
+    stop = commands.add_parser(
+        "stop", help="end a controller, or the pilots that were kept (--daskjq-keep), and wait until they are gone"
+    )
     stop.set_defaults(run=_stop)
+    for command in (status, stop):
+        command.add_argument(
+            "name", nargs="?", metavar="NAME", help="a controller that 'daskjq start NAME' has started"
+        )
     for command in (explain, report):
         command.add_argument(
             "--run", type=Path, metavar="FOLDER", dest="folder", help="the run's folder; default: the latest"
         )
-    for command in (explain, report, stop):
+    for command in (explain, report, status, stop):
         command.add_argument(
             *("--log-folder", "--daskjq-log-folder"),
             type=Path,
@@ -67,9 +84,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
     rest: list[str] = []
-    if words[:2] == ["pools", "check"] and not {"-h", "--help"} & set(words):
-        start = 2 if words[2:3] and words[2].startswith("-") else 3
-        words, rest = words[:start], words[start:]  # Snakemake reads its own options
+    if not {"-h", "--help"} & set(words):  # Snakemake reads its own options
+        if words[:2] == ["pools", "check"]:
+            start = 2 if words[2:3] and words[2].startswith("-") else 3
+            words, rest = words[:start], words[start:]
+        elif words[:1] == ["start"]:
+            words, rest = words[:2], words[2:]
     arguments = parser().parse_args(words)
     arguments.rest = rest
     try:
@@ -143,10 +163,28 @@ def _migrate(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _start(arguments: argparse.Namespace) -> int:
+    from ..config.settings import check_given_once
+    from .controllers import start
+    from .snakemake_options import settings_of
+
+    check_given_once(arguments.rest)
+    return start(arguments.name, *settings_of(arguments.rest))
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from .controllers import status
+
+    for line in status(arguments.log_folder, arguments.name):
+        print(printable(line))
+    return 0
+
+
 def _stop(arguments: argparse.Namespace) -> int:
+    from ..controller import names
     from .controllers import stop
 
-    for line in stop(arguments.log_folder):
+    for line in stop(names.folder_of(arguments.name) if arguments.name else arguments.log_folder):
         print(printable(line))
     return 0
 

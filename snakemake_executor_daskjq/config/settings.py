@@ -8,7 +8,7 @@ them into a `Config` or raises a `SettingError`. Nothing here asks the machine o
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 # Snakemake builds the command line from the annotations themselves: no `from __future__ import annotations`
@@ -132,6 +132,11 @@ class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
         "in the queue. They end by themselves when the time is over. Default: 0, all ends with the run.",
         metavar="TIME",
     )
+    controller: Optional[str] = _option(
+        "Use the pilots of the controller of this name, which 'daskjq start NAME' has started; several runs may at a "
+        "time. What describes pilots is the controller's.",
+        metavar="NAME",
+    )
     scheduler: Optional[str] = _option(
         "A Dask scheduler that runs already: tcp://HOST:PORT, tls://HOST:PORT or a scheduler file. Its workers, which "
         "need daskjq in their environment, run the jobs; no pilots are started, and others' tasks are left alone.",
@@ -222,6 +227,8 @@ def configure(settings: ExecutorSettings) -> Config:
     """
     if settings.warm_start not in tuple(WarmStart):
         raise SettingError("warm_start", settings.warm_start, f"one of {', '.join(WarmStart)}")
+    if settings.controller is not None and settings.scheduler is not None:
+        raise SettingError("controller", settings.controller, "nothing beside --daskjq-scheduler")
     if settings.limits not in tuple(Limits):
         raise SettingError("limits", settings.limits, f"one of {', '.join(Limits)}")
     return Config(
@@ -240,6 +247,32 @@ def configure(settings: ExecutorSettings) -> Config:
         max_core_hours=_positive("max_core_hours", settings.max_core_hours),
         max_jobs_per_timespan=_rate("max_jobs_per_timespan", settings.max_jobs_per_timespan),
     )
+
+
+OF_A_RUN = frozenset(
+    ("keep_s", "keep_successful_logs", "limits", "log_folder", "max_jobs_per_timespan", "warm_start", "warm_up_s")
+)
+"""What is a run's own affair in a `Config`: runs of one controller may differ in it."""
+
+OPTIONS = {"pools": (*POOL_OPTIONS, "pools"), "lease_s": ("lease",)}
+"""The options by which a field of `Config` is given, where that is not one of the same name."""
+
+
+def adopted(own: Config, settings: ExecutorSettings, theirs: Config) -> Config:
+    """The configuration of a run that uses a controller which has its own: `theirs`, but for what is the run's affair.
+
+    What `settings` state of the rest stays as stated, and may differ then.
+    """
+    stated = {name for name, default in _DEFAULTS.items() if getattr(settings, name) != default}
+    kept = {
+        one.name
+        for one in fields(Config)
+        if one.name in OF_A_RUN or stated.intersection(OPTIONS.get(one.name, (one.name,)))
+    }
+    return replace(theirs, **{name: getattr(own, name) for name in kept})
+
+
+_DEFAULTS = {one.name: getattr(ExecutorSettings(), one.name) for one in fields(ExecutorSettings)}
 
 
 def check_given_once(argv: Sequence[str]) -> None:

@@ -141,6 +141,10 @@ class Connection:
                 self._server.attach(self, message)
             case "ask_left":
                 self.speaker.send(protocol.left_frame(self._server.left_jobs()))
+            case "ask_config":
+                self.speaker.send(self._server.config_frame())
+            case "ask_status":
+                self.speaker.send(protocol.status_frame(self._server.status()))
             case "begin" if self.number:  # else it has failed already
                 await self._server.begin(self, protocol.read_begin(message))
         service, number = self._server.service, self.number

@@ -119,6 +119,13 @@ class Server:
         """Those whose Snakemakes have died."""
         return {} if self.service is None else self.service.left.jobs()
 
+    def config_frame(self) -> Frame:
+        """What it was started with."""
+        return protocol.open_frame(self._config, self._cores_limit, "config")
+
+    def status(self) -> protocol.Status:
+        return protocol.Status([], []) if self.service is None else self.service.status()
+
     def _left_has_changed(self) -> None:
         if self._door is not None:
             self._door.tell_left(self._left())
@@ -254,7 +261,7 @@ class Server:
                 self.service = self._new_service(folder, begin)
                 self.service.begin(connection.number, begin, connection.speaker, connection.keep_s)
                 await self.service.start()
-                if connection.keep_s:
+                if connection.keep_s or begin.listens:
                     await self._open_door(folder, connection)
         except DaskjqError as error:
             connection.speaker.send(protocol.text_frame("failed", str(error)))

@@ -13,6 +13,8 @@
 | `ping` | answered by `pong` |
 | `stop` | the run is over: answered by `stopped`, the last message. So is the end of the stream |
 | `ask_left` | which jobs killed Snakemakes have left: answered by `left` |
+| `ask_config` | what the controller was started with: answered by `config` |
+| `ask_status` | what it has now: answered by `status` |
 | `shut_down` | end all, whoever uses it: the only message of `daskjq stop`, which waits for the end of the stream |
 | `end_all` | after `stop`: pilots are not to be kept |
 
@@ -21,7 +23,7 @@
 | `pools` | what a run is admitted to (`Admission`) |
 | `differs` | what keeps a run from using this controller |
 | `ending` | its time is over |
-| `left` | those jobs |
+| `left`, `config`, `status` | what was asked for |
 | `ready` | all is imported: from now on pings are answered at once |
 | `begun` | the Dask scheduler runs |
 | `failed` | the run could not begin: why |
@@ -36,7 +38,7 @@ What each job needs is written as a list without names, and its job spec as the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,6 +47,7 @@ from ..model.job_spec import JobSpec
 from ..model.outcome import Outcome
 from ..model.pool import Pool
 from ..model.request import DaskWorkers, Limits, Outlook, Request, WarmStart
+from ..policy.status import PilotStatus, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -67,12 +70,14 @@ class Begin:
     base, name : of its `RunFolder`, which is there.
     cwd : the working directory, in which all paths of the run are meant.
     environment : the variables that pilots start with: a Snakefile may have changed them since the process began.
+    listens : others are to find the controller while this run is there.
     """
 
     base: Path
     name: str
     cwd: str
     environment: dict[str, str]
+    listens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,14 @@ class Admission:
     pools: tuple[Pool, ...]
     run: int
     left: dict[str, LeftJob]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a controller has now: its pilots, and its runs with the names of their folders."""
+
+    pilots: list[PilotStatus]
+    runs: list[tuple[str, RunStatus]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +159,12 @@ def begin_frame(begin: Begin) -> Frame:
         "name": begin.name,
         "cwd": begin.cwd,
         "environment": begin.environment,
+        "listens": begin.listens,
     }
 
 
 def read_begin(frame: Frame) -> Begin:
-    return Begin(Path(frame["base"]), frame["name"], frame["cwd"], frame["environment"])
+    return Begin(Path(frame["base"]), frame["name"], frame["cwd"], frame["environment"], frame["listens"])
 
 
 def learn_frame(outlook: Outlook) -> Frame:
@@ -209,6 +223,8 @@ def read_reported(frame: Frame) -> list[tuple[str, bool]]:
 
 
 ASK_LEFT = {"op": "ask_left"}
+ASK_CONFIG = {"op": "ask_config"}
+ASK_STATUS = {"op": "ask_status"}
 SHUT_DOWN = {"op": "shut_down"}
 
 
@@ -235,6 +251,16 @@ def left_frame(jobs: Mapping[str, LeftJob]) -> Frame:
 
 def read_left(frame: Frame) -> dict[str, LeftJob]:
     return {name: LeftJob(*job) for name, job in frame["left"].items()}
+
+
+def status_frame(status: Status) -> Frame:
+    runs = [[name, asdict(run)] for name, run in status.runs]
+    return {"op": "status", "pilots": [asdict(pilot) for pilot in status.pilots], "runs": runs}
+
+
+def read_status(frame: Frame) -> Status:
+    runs = [(name, RunStatus(**run)) for name, run in frame["runs"]]
+    return Status([PilotStatus(**pilot) for pilot in frame["pilots"]], runs)
 
 
 def text_frame(op: str, text: str) -> Frame:

@@ -13,7 +13,7 @@ from ..journal.journal import RunFolder
 from ..policy.budget import Budget
 from .driver import CANCEL_GRACE_S, FENCE_S, PATIENCE_S, WAKE_S, Driver
 from .left import Left
-from .protocol import Stopped
+from .protocol import Status, Stopped
 from .run import Run
 
 if TYPE_CHECKING:
@@ -103,6 +103,11 @@ class Service:
         await self.end(number, cancel=True)
         del self._closing[number]
         self._when_left_is_over()
+
+    def status(self) -> Status:
+        """What there is now."""
+        pilots, runs = self._driver.core.status()
+        return Status(pilots, [(self._runs[one.run].name, one) for one in runs if one.run in self._runs])
 
     def unstarted(self, request: Request, why: str) -> None:
         """Note a job that fails before it could be submitted."""

@@ -9,20 +9,14 @@ from dataclasses import asdict, dataclass, fields
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
+from ..config.settings import OF_A_RUN, OPTIONS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..config.settings import Config
 
 PACKAGES = ("snakemake", "snakemake-executor-plugin-daskjq", "dask", "distributed")
-
-OF_A_RUN = frozenset(
-    ("keep_s", "keep_successful_logs", "limits", "log_folder", "max_jobs_per_timespan", "warm_start", "warm_up_s")
-)
-"""The settings in which runs of one controller may differ; its log folder is how it was found."""
-
-OPTIONS = {"lease_s": "lease"}
-"""Settings whose option has another name."""
 
 OF_A_TERMINAL = re.compile(
     r"_|SHLVL|OLDPWD|PWD|TERM.*|COLUMNS|LINES|WINDOWID|TMUX.*|STY|WINDOW|SSH_.*|XDG_.*|DBUS_.*|DISPLAY|WAYLAND_.*"
@@ -33,7 +27,7 @@ OF_A_TERMINAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The interpreter, the versions of what matters, and the variables of the process that pilots are started for."""
+    """The environment of Python (`sys.prefix`), versions of what matters, and the variables that pilots start with."""
 
     python: str
     versions: Mapping[str, str]
@@ -41,7 +35,7 @@ class Surroundings:
 
     @classmethod
     def of_this_process(cls, environment: Mapping[str, str]) -> Surroundings:
-        return cls(sys.executable, {name: metadata.version(name) for name in PACKAGES}, dict(environment))
+        return cls(sys.prefix, {name: metadata.version(name) for name in PACKAGES}, dict(environment))
 
     def record(self) -> dict[str, Any]:
         """For a frame.
@@ -64,8 +58,10 @@ def differences(
     found: list[str] = []
     for field in fields(config):
         if field.name not in OF_A_RUN and getattr(config, field.name) != getattr(other_config, field.name):
-            option = OPTIONS.get(field.name, field.name).replace("_", "-")
-            found.append("what describes its pilots" if option == "pools" else f"--daskjq-{option}")
+            option = "what describes its pilots"
+            if field.name != "pools":
+                option = f"--daskjq-{OPTIONS.get(field.name, (field.name,))[0].replace('_', '-')}"
+            found.append(option)
     if config.local and cores != other_cores:
         found.append("--cores")
     if own.python != others.python:

@@ -19,13 +19,12 @@ from ..controller import protocol
 from ..errors import ControllerError, defect
 from ..frames import Decoder, Frame, FrameError, encode
 from ..journal import journal
-from .peers import SWEEP_S, Kept, Own, kept
+from .peers import SWEEP_S, Kept
 from .watchdog import PING_S, Verdict, Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..config.settings import Config
     from ..controller.protocol import Admission, Begin, Ended, Job, Stopped
     from ..journal.journal import RunFolder
     from ..model.pool import Pool
@@ -60,13 +59,9 @@ class Hears(Protocol):
 class Controller:
     """A controller. `submit`, `unstarted`, `reported`, `flush` and `stop` may be used from any thread."""
 
-    def __init__(self, config: Config, cores_limit: int | None, hears: Hears, folder: RunFolder) -> None:
-        """Take one that was kept, or start one, and have it complete the pools. Raises OSError.
-
-        `folder` is the run's, which need not be there yet.
-        """
+    def __init__(self, peer: Peer, lease_s: float, hears: Hears) -> None:
         self._hears = hears
-        self._lease_s = config.lease_s
+        self._lease_s = lease_s
         self._folder: RunFolder | None = None
         self._admitted: futures.Future[Admission] = futures.Future()
         self._begun: futures.Future[str] = futures.Future()
@@ -82,13 +77,10 @@ class Controller:
         self._reports: list[tuple[str, bool]] = []
         self._watchdog = Watchdog(START_S, time.monotonic())
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._peer: Peer = kept(config, cores_limit, folder, self._tell) or Own(config, cores_limit)
-        self._socket = self._peer.socket
+        self._peer = peer
+        self._socket = peer.socket
         self._socket.setblocking(False)
         threading.Thread(target=self._listen, name="daskjq-controller", daemon=True).start()
-
-    def _tell(self, text: str) -> None:
-        self._hears.hear("tell", text)
 
     @property
     def is_shared(self) -> bool:
@@ -166,6 +158,11 @@ class Controller:
         if self._stopped is None:
             return protocol.Stopped(self._waiting(), (self._loss,) if self._loss_is_untold else ())
         return self._stopped
+
+    @property
+    def loss(self) -> str:
+        """How the controller was lost, or "" where it has ended as it should."""
+        return self._loss
 
     def insist(self) -> None:
         """While it stops: let pilots end, too, that were to be kept."""

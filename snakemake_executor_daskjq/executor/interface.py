@@ -20,7 +20,7 @@ from snakemake_interface_executor_plugins.executors.real import RealExecutor
 from snakemake_interface_executor_plugins.settings import CommonSettings, DeploymentMethod, ExecMode, SharedFSUsage
 
 from .. import batch
-from ..config.settings import ExecutorSettings, check_given_once, check_places, configure
+from ..config.settings import ExecutorSettings, adopted, check_given_once, check_places, configure
 from ..errors import DaskjqError, NotPreparedError, shown
 from ..journal.journal import RunFolder
 from ..model.machine_view import usable_mb
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from ..resources.migration import Translated
     from .controller import Controller
     from .direct import DirectStarts
+    from .peers import Peer
 
 common_settings = CommonSettings(
     non_local_exec=True,
@@ -70,8 +71,15 @@ class Executor(RealExecutor):  # type: ignore[misc]
         from .reporting import Reporting  # like all that only a run needs: every start imports this module
         from .resume import Resume
 
+        settings = self.executor_settings or ExecutorSettings()
+        self._cores_limit = self.workflow.resource_settings.cores
         try:
-            self._config = configure(self.executor_settings or ExecutorSettings())
+            self._config = configure(settings)
+            if settings.controller is not None:
+                from .peers import config_of
+
+                theirs, self._cores_limit = config_of(settings.controller)
+                self._config = adopted(self._config, settings, theirs)
             self._cwd = Path.cwd()  # later a local rule's shadow folder may be
             check_places(self._cwd, self._config)
             check_given_once(sys.argv)
@@ -82,6 +90,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._rounds = Rounds(self.workflow, self._config.max_jobs_per_timespan, self._reporting.tell)
         self._folder = RunFolder(self._config.log_folder, cwd=self._cwd)
         self._arguments = JobArguments(self, self._folder, waits=not self._config.local)
+        self._controller_name = settings.controller
         self._signals = RunSignals()
         self._direct: DirectStarts | None = None
         self._controller: Controller | None = None
@@ -176,11 +185,16 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def _open_controller(self) -> Controller:
         from .controller import Controller
+        from .peers import Own, kept, of_name
 
+        asked = self._config, self._cores_limit
+        peer: Peer
         try:
-            self._controller = Controller(
-                self._config, self.workflow.resource_settings.cores, self._reporting, self._folder
-            )
+            if self._controller_name:
+                peer = of_name(self._controller_name, *asked, self._folder)
+            else:
+                peer = kept(*asked, self._folder, self._reporting.tell) or Own(*asked)
+            self._controller = Controller(peer, self._config.lease_s, self._reporting)
         except OSError as error:
             raise WorkflowError(f"daskjq can't start its controller: {error}") from None
         except DaskjqError as error:
@@ -241,7 +255,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def _tell_of_start(self, pools: Sequence[Pool], dashboard: str) -> None:
         if self._controller is not None and self._controller.is_shared:
-            self._reporting.tell("an earlier run has left its pilots; they are used.")
+            whose = f"controller {self._controller_name} has" if self._controller_name else "an earlier run has left"
+            self._reporting.tell(f"{whose} pilots; they are used.")
         systems = ", ".join(dict.fromkeys(pool.system for pool in pools))
         shapes = "; ".join(map(_described, pools))
         link = f"; dashboard {dashboard}" if dashboard else ""
@@ -253,7 +268,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
         if self._controller is None:
             return
         # First: Snakemake cancels after a signal, and must find what it has to end.
-        self._signals.hold(self._controller.insist if self._config.keep_s else None)
+        may_stay = bool(self._config.keep_s) and not self._controller_name
+        self._signals.hold(self._controller.insist if may_stay else None)
         controller, self._controller = self._controller, None
         if not self._has_begun:
             controller.discard()
@@ -261,8 +277,8 @@ class Executor(RealExecutor):  # type: ignore[misc]
             return
         submitted = self._reporting.submitted
         if cancel:
-            pilots = "; pilots are kept, and end at a second Ctrl-C" if self._config.keep_s else " and all pilots"
-            self._reporting.tell(f"ending {len(submitted)} jobs{pilots}.")
+            pilots = "; pilots are kept, and end at a second Ctrl-C" if may_stay else " and all pilots"
+            self._reporting.tell(f"ending {len(submitted)} jobs{'' if self._controller_name else pilots}.")
         stopped = controller.stop(cancel=cancel)
         self._reporting.close()
         for key, job in self._reporting.left():
@@ -273,7 +289,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
         self._signals.restore()
         for line in stopped.lines:
             self._reporting.tell(line)
-        if stopped.is_kept:
+        if stopped.is_kept and may_stay:
             self._reporting.tell(f"pilots are kept for {self.executor_settings.keep}; 'daskjq stop' ends them.")
 
     def _check_options(self) -> None:

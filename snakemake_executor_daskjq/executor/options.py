@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ..config import settings
+from ..errors import DaskjqError
 
 
 class ExecutorSettings(settings.ExecutorSettings):
@@ -14,4 +16,13 @@ class ExecutorSettings(settings.ExecutorSettings):
         super().__post_init__()
         from .resume_internals import let_resume
 
-        let_resume(lambda: Path.cwd() / (self.log_folder or settings.LOG_FOLDER) / "runs")
+        let_resume(self._runs)
+
+    def _runs(self) -> Path:
+        """Where a controller may be that knows of jobs."""
+        from ..controller import names
+
+        with contextlib.suppress(DaskjqError):  # the executor tells
+            if self.controller is not None:
+                return names.folder_of(self.controller) / "runs"
+        return Path.cwd() / (self.log_folder or settings.LOG_FOLDER) / "runs"

@@ -12,11 +12,12 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from ..controller import protocol
+from ..controller import names, protocol
 from ..controller.door import RECORD, doors, knock, peer_of, remove, runs, silent
 from ..controller.surroundings import Surroundings
-from ..errors import ElsewhereError, LeftJobsError, SilentControllerError
+from ..errors import ElsewhereError, LeftJobsError, NoControllerError, OtherControllerError, SilentControllerError
 from ..frames import Decoder, Frame, FrameError, encode
+from ..journal.journal import RunFolder
 from ..text import printable
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..config.settings import Config
-    from ..journal.journal import RunFolder
     from ..model.claim import LeftJob
 
 PACKAGE = "snakemake_executor_daskjq.controller"
@@ -191,6 +191,50 @@ def kept(config: Config, cores_limit: int | None, base: RunFolder, tell: Callabl
     return None
 
 
+def config_of(name: str) -> tuple[Config, int | None]:
+    """What the controller of a name was started with, and Snakemake's `--cores` then.
+
+    Raises NoControllerError, SilentControllerError, or SettingError for what is no name.
+    """
+    host = ""
+    for path in doors(names.folder_of(name) / "runs"):
+        try:
+            with knock(path) as sock:
+                for frame in answer(sock, protocol.ASK_CONFIG):
+                    return protocol.read_open(frame)
+        except TimeoutError:
+            record = silent(path)
+            raise SilentControllerError(path.name, record.pid if record else 0) from None
+        except (OSError, FrameError):
+            record = silent(path)
+            host = record.host if record and not record.is_here else host
+    raise NoControllerError(name, names.names(), host)
+
+
+def of_name(name: str, config: Config, cores_limit: int | None, folder: RunFolder) -> Kept:
+    """The controller of a name, which has admitted this run.
+
+    Raises NoControllerError, OtherControllerError, SilentControllerError; LeftJobsError where jobs of this run may run
+    under another.
+    """
+    if running := [job for job in left_jobs(folder.path.parent).values() if not job.has_ended]:
+        raise LeftJobsError(running[0].run, len(running), f"those of controller {name}")
+    base = names.folder_of(name)
+    for path in doors(base / "runs"):
+        theirs = RunFolder(base, path.name)
+        try:
+            sock = knock(path)
+        except OSError:
+            continue
+        frames = _asked(sock, config, cores_limit, theirs)
+        if frames and frames[0]["op"] == "pools":
+            return Kept(sock, theirs, frames)
+        sock.close()
+        if frames and frames[0]["op"] == "differs":
+            raise OtherControllerError(name, str(frames[0]["text"]))
+    raise NoControllerError(name, names.names())
+
+
 def _pass_by(folder: RunFolder, tell: Callable[[str], None]) -> None:
     """A controller that can't be used: on another host, or dead, which must have left nothing that runs."""
     record = silent(folder.path)
@@ -222,7 +266,7 @@ def left_jobs(runs: Path) -> dict[str, LeftJob]:
     left: dict[str, LeftJob] = {}
     for path in doors(runs):
         with contextlib.suppress(OSError, FrameError), knock(path) as sock:
-            for frame in _answer(sock, protocol.ASK_LEFT):
+            for frame in answer(sock, protocol.ASK_LEFT):
                 left.update(protocol.read_left(frame))
     return left
 
@@ -235,7 +279,7 @@ def _asked(sock: socket.socket, config: Config, cores_limit: int | None, folder:
     surroundings = Surroundings.of_this_process(os.environ)
     frame = protocol.open_frame(config, cores_limit, "attach") | {"surroundings": surroundings.record()}
     try:
-        return _answer(sock, frame)
+        return answer(sock, frame)
     except (TimeoutError, FrameError):
         pid = peer_of(sock).pid
         sock.close()
@@ -244,7 +288,7 @@ def _asked(sock: socket.socket, config: Config, cores_limit: int | None, folder:
         return []
 
 
-def _answer(sock: socket.socket, frame: Frame) -> list[Frame]:
+def answer(sock: socket.socket, frame: Frame) -> list[Frame]:
     """What is said first after a frame; nothing at the end of the stream. Raises OSError or FrameError."""
     decoder = Decoder()
     frames: list[Frame] = []

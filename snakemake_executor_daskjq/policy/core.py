@@ -32,6 +32,7 @@ from .placement import place
 from .provision import Provision
 from .queue import ReadyQueue
 from .runs import Runs
+from .status import status_of
 from .waits import waits_for
 from .work import Work
 
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from .messages import Event, Instruction
     from .pilots import Pilot
     from .rooms import Room
+    from .status import PilotStatus, RunStatus
 
 UPKEEP_S = 0.25
 """Pilots are thought about at most this often, for each time costs by pilots; jobs are placed at once."""
@@ -427,6 +429,10 @@ class Core:
         return ahead
 
     # -- what users and tests see -------------------------------------------------------------------------------
+
+    def status(self) -> tuple[list[PilotStatus], list[RunStatus]]:
+        """What there is now."""
+        return status_of(self.pilots.all(), self._jobs.values(), self.runs)
 
     def _counts(self, now: float) -> str:
         waiting = len(self._ready) + len(self._gangs)

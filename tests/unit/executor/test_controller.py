@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,10 @@ from snakemake_executor_daskjq.controller import protocol
 from snakemake_executor_daskjq.errors import ControllerError
 from snakemake_executor_daskjq.executor import peers
 from snakemake_executor_daskjq.executor.controller import Controller
-from snakemake_executor_daskjq.journal.journal import RunFolder
 from snakemake_executor_daskjq.model.job_spec import JobSpec
 from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import Request
 
-FOLDER = RunFolder(Path("nothing-here"))
 CONFIG = Config((Pool("local", "local", cores=3, mem_mb=100),), Path("folder"))
 
 
@@ -37,9 +36,13 @@ class Heard:
         self.given_up.append(text)
 
 
+def started(config: Config, heard: Heard) -> Any:
+    return Controller(peers.Own(config, None), config.lease_s, heard)
+
+
 def test_pools_are_completed_before_a_run_begins_and_nothing_is_left_of_one_that_never_does() -> None:
     heard = Heard()
-    one = Controller(CONFIG, None, heard, FOLDER)
+    one = started(CONFIG, heard)
     assert [pool.amounts for pool in one.pools()] == [{"cores": 3, "mem_mb": 100}]
     one.discard()
     assert one._peer._process.returncode == -signal.SIGKILL
@@ -47,7 +50,7 @@ def test_pools_are_completed_before_a_run_begins_and_nothing_is_left_of_one_that
 
 
 def test_settings_that_can_t_be_completed_are_told_in_the_words_of_the_error() -> None:
-    one = Controller(Config((Pool("pbs", "pbs"),), Path("folder")), None, Heard(), FOLDER)
+    one = started(Config((Pool("pbs", "pbs"),), Path("folder")), Heard())
     with pytest.raises(ControllerError, match="--daskjq-cores, or cores of pool pbs in the pools file: found None"):
         one.pools()
     one.discard()
@@ -56,7 +59,7 @@ def test_settings_that_can_t_be_completed_are_told_in_the_words_of_the_error() -
 def test_one_that_ends_at_its_start_is_told_with_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "PACKAGE", "json.tool")  # which expects a file
     heard = Heard()
-    one = Controller(CONFIG, None, heard, FOLDER)
+    one = started(CONFIG, heard)
     words = r"The controller of the run ended with exit status \d+\. Its last words: .*No such file or directory"
     with pytest.raises(ControllerError, match=words):
         one.pools()
@@ -65,7 +68,7 @@ def test_one_that_ends_at_its_start_is_told_with_its_last_words(monkeypatch: pyt
 
 
 def test_no_call_waits_for_one_that_is_stopped() -> None:
-    one = Controller(CONFIG, None, Heard(), FOLDER)
+    one = started(CONFIG, Heard())
     one.pools()
     os.kill(one._peer._process.pid, signal.SIGSTOP)
     job = Request("a", 1, "a", 1, {"cores": 1}), JobSpec("a", "x" * 2**20), None
