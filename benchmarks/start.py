@@ -1,14 +1,19 @@
-"""How soon the first job starts, against another checkout of daskjq, as users run it: pandas in the Snakefile.
+"""How soon the first job starts, as users run it, with pandas in the Snakefile: against another checkout of daskjq, or
 
     python benchmarks/start.py --parent FOLDER [--runs N]
 
-Runs of the two checkouts alternate. Measured are the seconds from the executor's first jobs to the start of the first
+of a run that finds pilots of an earlier one (`--daskjq-keep`), against one that has its own:
+
+    python benchmarks/start.py --kept [--runs N]
+
+Runs of the two alternate. Measured are the seconds from the executor's first jobs to the start of the first
 job's process, and those from the start of Snakemake; medians, and their ratio.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -48,43 +53,57 @@ if "--executor" in sys.orig_argv:
 """
 
 
-def measure(checkout: Path, folder: Path) -> tuple[float, float]:
+def measure(checkout: Path, folder: Path, *options: str) -> tuple[float, float]:
     """Seconds to the first job's start, from the hand-over of the first jobs and from the start of Snakemake."""
-    for name in ("out", ".snakemake"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--executor", "daskjq", "--jobs", "4"]
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    command = [sys.executable, "-m", "snakemake", "--quiet", "all", "--executor", "daskjq", "--jobs", "4", *options]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder / "hook"), str(checkout)])}
     env.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed has bytecode
     begun = time.time()
     subprocess.run(command, cwd=folder, env=env, check=True, stdin=subprocess.DEVNULL)
-    (journal,) = folder.glob(".snakemake/daskjq/runs/*/journal.jsonl")
+    journal = max(folder.glob(".snakemake/daskjq/runs/*/journal.jsonl"))
     ended = [json.loads(line) for line in journal.read_text().splitlines() if '"job_ended"' in line]
     first = min(event["started_at"] for event in ended)
     return first - float((folder / "handed_over").read_text()), first - begun
 
 
+def workflow(folder: Path) -> Path:
+    (folder / "hook").mkdir(parents=True)
+    (folder / "Snakefile").write_text(SNAKEFILE)
+    (folder / "hook" / "sitecustomize.py").write_text(HOOK)
+    return folder
+
+
+def stop(folder: Path) -> None:
+    command = [sys.executable, "-m", "snakemake_executor_daskjq.cli", "stop"]
+    subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": str(HERE)}, check=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parent", type=Path, required=True, metavar="FOLDER", help="the other checkout")
-    parser.add_argument("--runs", type=int, default=15, help="of each checkout")
-    options = parser.parse_args(arguments)
-    checkouts = {"this": HERE, "the other": options.parent.absolute()}
-    measured: dict[str, list[tuple[float, float]]] = {name: [] for name in checkouts}
+    against = parser.add_mutually_exclusive_group(required=True)
+    against.add_argument("--parent", type=Path, metavar="FOLDER", help="the other checkout")
+    against.add_argument("--kept", action="store_true", help="this checkout: pilots that were kept against own ones")
+    parser.add_argument("--runs", type=int, default=15, help="of each")
+    asked = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "Snakefile").write_text(SNAKEFILE)
-        (folder / "hook").mkdir()
-        (folder / "hook" / "sitecustomize.py").write_text(HOOK)
-        for checkout in checkouts.values():
-            measure(checkout, folder)  # bytecode is written, files are read
-        for _ in range(options.runs):
-            for which, checkout in checkouts.items():
-                measured[which].append(measure(checkout, folder))
+        one, other = workflow(Path(name) / "one"), workflow(Path(name) / "other")
+        keep = ["--daskjq-keep", "10m"] if asked.kept else []
+        ours = functools.partial(measure, HERE, one, *keep)
+        theirs = functools.partial(measure, HERE if asked.kept else asked.parent.absolute(), other)
+        try:
+            for first in (ours, theirs):
+                first()  # bytecode is written, files are read; or pilots are there
+            measured = [(ours(), theirs()) for _ in range(asked.runs)]
+        finally:
+            if asked.kept:
+                stop(one)
     for number, what in enumerate(("the first jobs' hand-over", "the start of Snakemake")):
-        ours, theirs = (statistics.median(one[number] for one in runs) for runs in measured.values())
-        least = " / ".join(f"{min(one[number] for one in runs):.2f}" for runs in measured.values())
-        print(f"from {what} to the first job's start: {ours:.2f} s, there {theirs:.2f} s (least {least}); ", end="")
-        print(f"ratio {ours / theirs:.2f}", flush=True)
+        times = [[one[number] for one in runs] for runs in zip(*measured, strict=True)]
+        this, there = map(statistics.median, times)
+        least = " / ".join(f"{min(one):.2f}" for one in times)
+        print(f"from {what} to the first job's start: {this:.2f} s, there {there:.2f} s (least {least}); ", end="")
+        print(f"ratio {this / there:.2f}", flush=True)
 
 
 if __name__ == "__main__":
