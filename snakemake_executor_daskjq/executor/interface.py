@@ -255,8 +255,9 @@ class Executor(RealExecutor):  # type: ignore[misc]
 
     def _tell_of_start(self, pools: Sequence[Pool], dashboard: str) -> None:
         if self._controller is not None and self._controller.is_shared:
-            whose = f"controller {self._controller_name} has" if self._controller_name else "an earlier run has left"
-            self._reporting.tell(f"{whose} pilots; they are used.")
+            named = f"the pilots of controller {self._controller_name} are used."
+            left = "an earlier run has left its pilots; they are used."
+            self._reporting.tell(named if self._controller_name else left)
         systems = ", ".join(dict.fromkeys(pool.system for pool in pools))
         shapes = "; ".join(map(_described, pools))
         link = f"; dashboard {dashboard}" if dashboard else ""

@@ -90,7 +90,7 @@ def test_runs_from_two_folders_share_the_cores_fairly(lab: Workflow) -> None:
     for run, process in zip((one, two), processes, strict=True):
         assert process.wait(60) == 0, run.output
         assert run.read("3.txt") == f"{run.folder}\n"
-        assert "controller lab has pilots; they are used" in run.output
+        assert "the pilots of controller lab are used" in run.output
     held = spans(one, 1), spans(two, 2)
     since = max(min(begin for begin, _, _ in of) for of in held)
     until = min(max(begin for begin, _, _ in of) for of in held)  # then one of them has none that wait
