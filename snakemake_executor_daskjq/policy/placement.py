@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..model.request import Request
     from .queue import Group, ReadyQueue
-    from .rooms import Ledger, Room
+    from .rooms import Hold, Ledger, Room
 
 HOLD_AFTER_S = 30.0
 """A job that only a smaller one stands in the way of gets a pilot held after this time, however little is known."""
@@ -42,10 +42,11 @@ LOOKED_AT = 16
 def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, Room]]:
     """Take every job that may start now out of `ready`, book it in its room, and say where it goes.
 
-    The run that holds the fewest cores goes first, up to where it holds more than another that has jobs to place; what
-    a gang waits for (`policy.gangs`) goes before. A run's kinds of jobs come in the order of `ReadyQueue.ranked`. Best
-    fit: the pilot with the fewest free cores that still holds the job, so that others stay whole for wide jobs and
-    idle ones can end; among equals the one that ran this rule last. Within a kind, the largest memory that fits.
+    The run that holds the fewest cores goes first, up to where it holds more than another that has jobs to place; among
+    equals the one that is behind. What a gang waits for (`policy.gangs`) goes before. A run's kinds of jobs come in the
+    order of `ReadyQueue.ranked`. Best fit: the pilot with the fewest free cores that still holds the job, so that
+    others stay whole for wide jobs and idle ones can end; among equals the one that ran this rule last. Within a kind,
+    the largest memory that fits.
     """
     placed: list[tuple[Request, Room]] = []
     gained = ledger.take_gained()
@@ -53,8 +54,10 @@ def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, 
     turns: dict[int, deque[Group]] = {}
     for group in ready.ranked(now):
         turns.setdefault(NOBODY if group.priority >= NEEDED else group.run, deque()).append(group)
+    runs = turns.keys() - {NOBODY}
+    ledger.shares.count(runs, ledger.held, now)
     while turns:
-        turn = min(turns, key=lambda run: (ledger.held[run] if run else -1, run))
+        turn = min(turns, key=lambda run: (ledger.held[run] if run else -1, ledger.shares.had(run), run))
         group = turns[turn][0]
         before = len(placed)
         most = min((ledger.held[run] for run in turns if run != turn), default=math.inf) if turn else math.inf
@@ -65,6 +68,7 @@ def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, 
                 del turns[turn]
         if len(placed) > before:
             most_cores = max((room.free["cores"] for room in gained), default=0)
+    ledger.shares.count(runs, ledger.held, now)
     return placed
 
 
@@ -138,25 +142,34 @@ def _is_open(room: Room, group: Group, request: Request, ready: ReadyQueue, ledg
     hold = room.hold
     if hold is None or hold.group is group:
         return True
-    if not hold.group.waiting or not room.could_hold(hold.group, now):
+    is_over = hold.catches_up and hold.group.run != group.run and not _is_behind(hold.group, group, ledger)
+    if is_over or not hold.group.waiting or not room.could_hold(hold.group, now):
         ledger.release(room)
         return True
     ends_in_time = group.expected_s is not None and now + group.expected_s <= hold.until
-    return ends_in_time or _fits_beside(request, hold.group, room, hold.until)
+    return ends_in_time or _fits_beside(request, hold, room)
+
+
+def _is_behind(group: Group, other: Group, ledger: Ledger) -> bool:
+    """Whether the run of a group has less than that of another now, and had over time."""
+    held = ledger.held
+    return held[group.run] < held[other.run] and ledger.shares.is_behind(group.run, other.run)
 
 
 def _hold_for(larger: Group, smaller: Group, room: Room, ledger: Ledger, now: float) -> None:
     """Hold a pilot for `larger`, if that is due and none is held yet; `smaller` is about to start in `room`.
 
-    The pilot where enough is expected to be free first. Where that is unknown, or `smaller` goes before
-    `larger` by rank, only a job that has waited long gets one.
+    The pilot where enough is expected to be free first. Where that is unknown, or `smaller` goes before `larger` by
+    rank, only a job that has waited long gets one; of another run, only one whose run is behind.
     """
     aged = now - larger.waiting[0][2] >= HOLD_AFTER_S
-    if larger.holds >= len(larger.waiting) or (not aged and smaller.rank < larger.rank):
+    catches_up = larger.run != smaller.run
+    may = _is_behind(larger, smaller, ledger) if catches_up else aged or smaller.rank >= larger.rank
+    if not may or larger.holds >= len(larger.waiting):
         return
     larger.hold_not_before = now + HOLD_RETRY_S
     options = [
-        (_ready_at(larger, candidate, now), candidate)
+        (_ready_at(larger, candidate, now, catches_up=catches_up), candidate)
         for candidate in [room, *ledger.emptiest(larger, LOOKED_AT)]
         if candidate.hold is None and candidate.could_hold(larger, now)
     ]
@@ -168,15 +181,20 @@ def _hold_for(larger: Group, smaller: Group, room: Room, ledger: Ledger, now: fl
     if options:
         ready_at, chosen = min(options, key=lambda option: (option[0], -option[1].free["cores"], option[1].pilot))
         # Where nothing is known, nothing more goes there until enough is free.
-        ledger.hold(chosen, larger, ready_at if ready_at < math.inf else now)
+        ledger.hold(chosen, larger, ready_at if ready_at < math.inf else now, catches_up=catches_up)
 
 
-def _ready_at(group: Group, room: Room, now: float) -> float:
-    """When the group's first job is expected to fit `room`, seconds since the epoch; inf where that is unknown."""
+def _ready_at(group: Group, room: Room, now: float, *, catches_up: bool) -> float:
+    """When the group's first job is expected to fit `room`, seconds since the epoch; inf where that is unknown.
+
+    Where its run `catches_up`, beside what that has there.
+    """
     missing = {name: n - room.free.get(name, 0) for name, n in group.head.amounts.items()}
     if all(n <= 0 for n in missing.values()):
         return now
-    for ends_at, amounts, _ in sorted(room.bookings.values(), key=lambda booking: booking.ends_at):
+    for ends_at, amounts, run in sorted(room.bookings.values(), key=lambda booking: booking.ends_at):
+        if catches_up and run == group.run:
+            continue
         for name in missing:
             missing[name] -= amounts.get(name, 0)
         if all(n <= 0 for n in missing.values()):
@@ -184,10 +202,15 @@ def _ready_at(group: Group, room: Room, now: float) -> float:
     return math.inf
 
 
-def _fits_beside(request: Request, group: Group, room: Room, at: float) -> bool:
-    """True if `request` and the group's first job fit `room` together with all that still runs at `at`."""
+def _fits_beside(request: Request, hold: Hold, room: Room) -> bool:
+    """True if `request` and the job that the pilot is held for fit it together with all that runs there then."""
     left = dict(room.capacity)
-    running = [booking.amounts for booking in room.bookings.values() if booking.ends_at > at]
+    group = hold.group
+    running = [
+        booking.amounts
+        for booking in room.bookings.values()
+        if booking.ends_at > hold.until or (hold.catches_up and booking.run == group.run)
+    ]
     for amounts in (*running, group.head.amounts):
         for name, amount in amounts.items():
             left[name] = left.get(name, 0) - amount

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from .fit import Misfit, misfits
+from .shares import Shares
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,11 +29,13 @@ OTHERS = ""
 class Hold:
     """A pilot is kept for the next job of `group`: others start there only if they don't delay it.
 
-    `until` is when enough is expected to be free, seconds since the epoch.
+    `until` is when enough is expected to be free, seconds since the epoch. `catches_up`: its run is to have more there
+    than it has, for it is behind another.
     """
 
     group: Group
     until: float
+    catches_up: bool = False
 
 
 class Booking(NamedTuple):
@@ -125,7 +128,7 @@ class Room:
 class Ledger:
     """All rooms, by pool and free cores. Only its methods change a room that it holds.
 
-    `held` is how many cores each run has of them, by its number.
+    `held` is how many cores each run has of them, by its number, and `shares` tells what they had over time.
     """
 
     def __init__(self) -> None:
@@ -133,6 +136,7 @@ class Ledger:
         self._by_cores: dict[str, list[dict[str, Room]]] = {}  # pool -> free cores -> pilot -> room
         self._gained: dict[str, Room] = {}
         self.held: Counter[int] = Counter()
+        self.shares = Shares()
         self.holds = 0
 
     def __len__(self) -> int:
@@ -228,8 +232,8 @@ class Ledger:
             del buckets[before][room.pilot]
             buckets[after][room.pilot] = room
 
-    def hold(self, room: Room, group: Group, until: float) -> None:
-        room.hold = Hold(group, until)
+    def hold(self, room: Room, group: Group, until: float, *, catches_up: bool) -> None:
+        room.hold = Hold(group, until, catches_up)
         group.holds += 1
         self.holds += 1
 

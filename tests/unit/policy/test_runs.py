@@ -15,7 +15,7 @@ from snakemake_executor_daskjq.model.pool import Pool
 from snakemake_executor_daskjq.model.request import DaskWorkers, Request
 from snakemake_executor_daskjq.policy import messages
 
-from .core_player import Player
+from .core_player import START, Player
 
 FOUR = Pool("main", "slurm", cores=4, mem_mb=4000, walltime_s=7200, max_pilots=2, idle_timeout_s=300)
 
@@ -272,3 +272,29 @@ def test_shares_are_fair_while_all_have_work(asked: list[tuple[int, int]], rando
         run.end(random.choice(run.running)[0])  # type: ignore[attr-defined]
         run.wait(0.1)
     assert len(run.reports) == len(asked)
+
+
+@settings(max_examples=20)
+@given(
+    cores=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    times=st.tuples(st.sampled_from([0.5, 1.0, 3.0]), st.sampled_from([0.5, 1.0, 3.0])),
+)
+def test_over_time_wide_jobs_get_as_much_as_narrow_ones(cores: tuple[int, int], times: tuple[float, float]) -> None:
+    """On six cores, two runs of jobs that are wider or longer than those of the other."""
+    run = Player(replace(FOUR, cores=6, mem_mb=6000, max_pilots=1))
+    run.hear(messages.RunBegins(2, {}))
+    run.submit(*jobs(1, 300, cores[0]), *jobs(2, 300, cores[1]))
+    run.connect("main-1")
+    ends: dict[str, float] = {}
+    had = {"1": 0.0, "2": 0.0}
+    while run.now < START + 40:
+        for key, _ in run.running:
+            ends.setdefault(key, run.now + times[key.startswith("2:")])
+        key = min((key for key, _ in run.running), key=lambda key: (ends[key], key))
+        for of, wide in zip("12", cores, strict=True):
+            had[of] += held(run)[of] * wide * (ends[key] - run.now)
+        if ends[key] > run.now:
+            run.wait(ends[key] - run.now)
+        run.end(key, wall_s=times[key.startswith("2:")])
+    assert 0.8 <= had["1"] * 2 / sum(had.values()) <= 1.2, had
+    assert sum(had.values()) >= 0.8 * 6 * 40, had
