@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 
 class DaskjqError(Exception):
@@ -264,13 +263,22 @@ class NoRunError(DaskjqError):
 
 
 class LeftJobsError(DaskjqError):
-    """Jobs of a killed Snakemake run on pilots that this run can't have."""
+    """Jobs of a killed Snakemake run where this run can't have them. `stop` is the command that ends them."""
 
-    def __init__(self, run: str, jobs: int, differences: str) -> None:
+    def __init__(self, run: str, jobs: int, reason: str, stop: str) -> None:
         super().__init__(
-            f"{jobs} jobs that run {run} has left, whose Snakemake has died, are running. This run can't take them "
-            f"over, for it asks for other pilots ({differences}). Start it with the same options, variables and "
-            "versions as that one, or end those jobs first with 'daskjq stop'."
+            f"Jobs that run {run} has left, whose Snakemake has died, are running (at most {jobs}). This run can't "
+            f"take them over, for {reason}; or end those jobs first with '{stop}'."
+        )
+
+
+class TakenOverError(DaskjqError):
+    """Two runs resume the same job of a killed Snakemake."""
+
+    def __init__(self, rule: str) -> None:
+        super().__init__(
+            f"A job of rule {rule}, which a killed Snakemake has left, is another run's by now: two runs of the same "
+            "workflow are under way (--nolock). Let the other one end first."
         )
 
 
@@ -297,22 +305,11 @@ class OtherControllerError(DaskjqError):
         )
 
 
-class ElsewhereError(DaskjqError):
-    """Jobs of a killed Snakemake may run under a controller on another host. `file` says that it is there."""
-
-    def __init__(self, run: str, jobs: int, host: str, file: Path) -> None:
-        super().__init__(
-            f"{jobs} jobs that run {run} has left, whose Snakemake has died, may be running: their controller is on "
-            f"{host}, which is another host. Start this run there, or end them there with 'daskjq stop'. If {host} is "
-            f"down, remove {file}."
-        )
-
-
 class SilentControllerError(DaskjqError):
-    """A controller that an earlier run has left does not answer, so it can't be known what runs."""
+    """A controller that outlives runs does not answer, so it can't be known what runs."""
 
-    def __init__(self, run: str, pid: int) -> None:
+    def __init__(self, run: str, host: str, pid: int, stop: str) -> None:
         super().__init__(
-            f"The controller that run {run} has left (process {pid}) does not answer, and jobs of it may be running. "
-            f"Try 'daskjq stop' first; 'kill -9 {pid}' ends it and what it has where that does not help."
+            f"The controller of run {run} (process {pid} on {host}) does not answer, and jobs of it may be running. "
+            f"Try '{stop}' first, and 'kill -9 {pid}' there where that does not help: it ends all that it has, too."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import threading
@@ -16,7 +17,7 @@ from ..controller.door import doors, knock, peer_of, remove, runs, silent
 from ..controller.protocol import Begin
 from ..errors import DaskjqError, SettingError
 from ..executor.controller import Controller
-from ..executor.peers import Own, answer, swept
+from ..executor.peers import Own, answer, pass_by, swept
 from ..frames import FrameError, encode
 from ..journal.journal import RunFolder
 from ..report.table import laid_out
@@ -31,6 +32,10 @@ STOP_S = 120.0
 """So long a controller may take to end all that it has."""
 
 LOOK_S = 0.05
+
+
+def _runs_already(name: str, host: str) -> DaskjqError:
+    return DaskjqError(f"A controller {name} runs already on {host}: 'daskjq status {name}' shows it.")
 
 
 class _Says:
@@ -59,16 +64,28 @@ def start(name: str, settings: ExecutorSettings, cores: int | None) -> int:
         raise SettingError("scheduler", settings.scheduler, "nothing for 'daskjq start', which has pilots of its own")
     config = configure(settings)
     base = names.folder_of(name)
-    for path in doors(base / "runs"):
-        with contextlib.suppress(OSError):
-            knock(path).close()
-            raise DaskjqError(f"A controller {name} runs already: 'daskjq status {name}' shows it.")
-    folder = RunFolder(base)
     says = _Says()
+    for path in doors(base / "runs"):
+        try:
+            knock(path).close()
+            host = "this host"
+        except OSError:
+            host = pass_by(RunFolder(base, path.name), lambda text: says.hear("tell", text)) or ""
+        if host:
+            raise _runs_already(name, host)
+    folder = RunFolder(base)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is not signal.SIG_IGN:  # as SIGHUP is under nohup
             signal.signal(signum, lambda *_: says.is_over.set())
     try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(base, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise _runs_already(name, "this host") from None
+        except OSError:  # a file system without locks
+            pass
         controller = Controller(Own(config, cores), config.lease_s, says)
         pools = controller.pools()
         folder.create()
@@ -111,10 +128,12 @@ def _shown(what: str, path: Path) -> list[str]:
         with knock(path) as sock:
             pid = peer_of(sock).pid
             found = protocol.read_status(answer(sock, protocol.ASK_STATUS)[0])
+    except (TypeError, KeyError):
+        return [f"{what}: it has another version of daskjq"]
     except (OSError, FrameError, IndexError):
         record = silent(path)
         if record is None:
-            return [f"{what}: it has died; 'daskjq stop' clears up"]
+            return [f"{what}: it has died; '{names.stop_command(path)}' clears up"]
         where = f"process {record.pid} on {record.host}"
         return [f"{what}: {where}, {'which does not answer' if record.is_here else 'another host'}"]
     lines = [f"{what}: process {pid}, {len(found.pilots)} pilots, {len(found.runs)} runs"]
@@ -131,13 +150,15 @@ def _shown(what: str, path: Path) -> list[str]:
     return lines
 
 
-def stop(log_folder: Path) -> list[str]:
-    """End the kept controllers of a log folder, and wait until they have ended; returns what to tell of each.
+def stop(log_folder: Path, name: str | None) -> list[str]:
+    """End the controller of a name, or those kept in a log folder, and wait for it; returns what to tell of each.
 
     Runs that use one fail. Raises DaskjqError where one does not end, or none is found.
     """
     told = []
     elsewhere = []
+    if name is not None:
+        log_folder = names.folder_of(name)
     for path in doors(log_folder / "runs"):
         folder = RunFolder(log_folder, path.name)
         try:
@@ -157,8 +178,11 @@ def stop(log_folder: Path) -> list[str]:
         told.append(f"The controller of run {path.name} has ended, and all its pilots.")
     if not told:
         where = f" ({'; '.join(elsewhere)}: stop it there)" if elsewhere else ""
+        if name is not None:
+            raise DaskjqError(f"No controller {name} runs on this host{where}. 'daskjq status' shows what there is.")
         raise DaskjqError(
-            f"No controller is kept in {log_folder} on this host{where}. --log-folder names another folder."
+            f"No controller is kept in {log_folder} on this host{where}. --log-folder names another folder; "
+            "'daskjq status' shows what there is, also by name."
         )
     return told
 

@@ -181,10 +181,9 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _stop(arguments: argparse.Namespace) -> int:
-    from ..controller import names
     from .controllers import stop
 
-    for line in stop(names.folder_of(arguments.name) if arguments.name else arguments.log_folder):
+    for line in stop(arguments.log_folder, arguments.name):
         print(printable(line))
     return 0
 

@@ -8,6 +8,7 @@ import os
 import traceback
 from typing import TYPE_CHECKING
 
+from ..errors import DaskjqError, defect
 from ..frames import Decoder, Frame, encode
 from . import protocol
 from .door import runs
@@ -15,7 +16,6 @@ from .door import runs
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..errors import DaskjqError
     from ..model.outcome import Outcome
     from ..model.request import Request
     from .process import Server
@@ -83,6 +83,7 @@ class Connection:
         self.number = 0  # of its run; 0 before it has one
         self.keep_s = 0.0
         self.has_begun = False
+        self.is_owner = False  # it has started a controller for others
         self._server = server
         self._reader = reader
         self._writer = writer
@@ -90,7 +91,7 @@ class Connection:
 
     async def serve(self, pid: int) -> None:
         """Return when its run is over. `pid` is Snakemake's."""
-        when_process_ends(pid, self._writer.transport.abort)
+        forget = when_process_ends(pid, self._writer.transport.abort)
         listening = asyncio.create_task(self._listen())
         try:
             last = await self._last_message()
@@ -101,6 +102,7 @@ class Connection:
                 self.speaker.send(protocol.stopped_frame(stopped))
         finally:
             listening.cancel()
+            forget()
         await self.speaker.close()
 
     async def _listen(self) -> None:
@@ -114,7 +116,7 @@ class Connection:
                             self.speaker.send({"op": "pong"})
                             continue
                         case "open":
-                            self._server.configure(*protocol.read_open(frame))
+                            self._server.configure(frame)
                         case "begin":
                             await self._server.start_spare(protocol.read_begin(frame))
                         case "end_all":
@@ -130,7 +132,13 @@ class Connection:
     async def _last_message(self) -> Frame:
         """Do what Snakemake says up to its last word, which may be that it has died (`lost`)."""
         while (message := await self._messages.get())["op"] not in ("stop", "shut_down", "lost"):
-            await self._handle(message)
+            try:
+                await self._handle(message)
+            except DaskjqError as error:
+                self.speaker.give_up(error)
+            except Exception as error:  # a defect: this run can't go on, and others can
+                traceback.print_exc()
+                self.speaker.give_up(defect(error))
         return message
 
     async def _handle(self, message: Frame) -> None:
@@ -140,7 +148,7 @@ class Connection:
             case "attach":
                 self._server.attach(self, message)
             case "ask_left":
-                self.speaker.send(protocol.left_frame(self._server.left_jobs()))
+                self.speaker.send(protocol.left_frame(self._server.left_jobs(message["base"])))
             case "ask_config":
                 self.speaker.send(self._server.config_frame())
             case "ask_status":
@@ -163,25 +171,33 @@ class Connection:
                 service.reported(number, protocol.read_reported(message))
 
 
-def when_process_ends(pid: int, call: Callable[[], object]) -> None:
-    """A fork of Snakemake may hold its end of the socket open when Snakemake itself is gone."""
+def when_process_ends(pid: int, call: Callable[[], object]) -> Callable[[], None]:
+    """A fork of Snakemake may hold its end of the socket open when Snakemake itself is gone.
+
+    Returns what ends the watch.
+    """
     loop = asyncio.get_running_loop()
+    watch = contextlib.ExitStack()
     try:
         watched = os.pidfd_open(pid)
     except (AttributeError, OSError):  # a Python that was built without it, an old kernel, or it has ended
 
         def look() -> None:
             if runs(pid):
-                loop.call_later(LOOK_S, look)
+                timer = loop.call_later(LOOK_S, look)
+                watch.pop_all()
+                watch.callback(timer.cancel)
             else:
                 call()
 
         look()
-        return
+        return watch.close
 
     def ended() -> None:
-        loop.remove_reader(watched)
-        os.close(watched)
+        watch.close()
         call()
 
+    watch.callback(os.close, watched)
+    watch.callback(loop.remove_reader, watched)
     loop.add_reader(watched, ended)
+    return watch.close

@@ -1,7 +1,7 @@
 """The socket by which later runs find a controller that was kept: theirs only who has started it.
 
 A folder on a shared file system shows it on other hosts, too, where nobody can connect to it. So beside it stands where
-it is, and whether jobs run there whose Snakemake has died.
+it is.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import struct
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -43,23 +43,32 @@ class Record:
 
     Attributes
     ----------
-    host, boot, pid : the host's name, the id of its kernel's boot, and the process.
-    left : how many jobs run whose Snakemakes have died.
+    host, boot : the host's name, and the id of its kernel's boot.
+    pid, started_at : the process, and when it has started (seconds since the epoch).
     """
 
     host: str
     boot: str
     pid: int
-    left: int = 0
+    started_at: float
 
     @classmethod
     def of_this_process(cls) -> Record:
-        return cls(socket.gethostname(), _boot(), os.getpid())
+        return cls(socket.gethostname(), _boot(), os.getpid(), psutil.Process().create_time())
 
     @property
     def is_here(self) -> bool:
         """Whether it is, or was, on this host. A container has the kernel of its host, and may have another name."""
         return self.boot == _boot() or self.host == socket.gethostname()
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether its process runs on this host."""
+        try:
+            started_at = float(psutil.Process(self.pid).create_time())
+        except psutil.NoSuchProcess:
+            return False
+        return self.boot == _boot() and abs(started_at - self.started_at) < 1 and runs(self.pid)
 
     def write(self, folder: Path) -> None:
         """Raises OSError."""
@@ -98,18 +107,16 @@ def _short(folder: Path) -> Any:
 class Door:
     """Listens in a folder that is the user's alone."""
 
-    def __init__(self, folder: Path, server: asyncio.Server, record: Record) -> None:
+    def __init__(self, folder: Path, server: asyncio.Server) -> None:
         self._folder = folder
         self._server = server
-        self._record = record
 
     @classmethod
     async def open(cls, folder: Path, welcome: Welcome) -> Door:
         """Have `welcome` called with the streams and the process id of each that comes. Raises OSError."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            record = Record.of_this_process()
-            record.write(folder)  # first: who finds the socket may not be answered yet
+            Record.of_this_process().write(folder)  # first: who finds the socket may not be answered yet
             with _short(folder) as path:
                 listening.bind(path)
             (folder / NAME).chmod(0o600)
@@ -121,17 +128,10 @@ class Door:
                 else:
                     writer.close()
 
-            return cls(folder, await asyncio.start_unix_server(come, sock=listening), record)
+            return cls(folder, await asyncio.start_unix_server(come, sock=listening))
         except BaseException:
             listening.close()
             raise
-
-    def tell_left(self, jobs: int) -> None:
-        """So many jobs run whose Snakemake has died."""
-        if jobs != self._record.left:
-            self._record = replace(self._record, left=jobs)
-            with contextlib.suppress(OSError):  # it only warns who comes on another host
-                self._record.write(self._folder)
 
     async def close(self) -> None:
         """Nobody can come any more; the socket's file is removed."""
@@ -140,8 +140,9 @@ class Door:
 
 
 def doors(runs: Path) -> list[Path]:
-    """The folders of runs whose controllers may listen, the latest first."""
-    return sorted((path.parent for path in runs.glob(f"*/{NAME}")), reverse=True)
+    """The user's own folders of runs whose controllers may listen, the latest first."""
+    found = [path.parent for path in runs.glob(f"*/{NAME}")]
+    return sorted((folder for folder in found if folder.stat().st_uid == os.getuid()), reverse=True)
 
 
 def silent(folder: Path) -> Record | None:
@@ -153,7 +154,7 @@ def silent(folder: Path) -> Record | None:
         record = Record(**json.loads((folder / RECORD).read_text()))
     except (OSError, ValueError, TypeError):  # it died while it opened
         return None
-    return record if not record.is_here or runs(record.pid) else None
+    return record if not record.is_here or record.runs_here else None
 
 
 def remove(folder: Path) -> None:
@@ -164,11 +165,13 @@ def remove(folder: Path) -> None:
 
 
 def knock(folder: Path) -> socket.socket:
-    """A connection to the controller that listens in a folder. Raises OSError where none does (here)."""
+    """A connection to the controller that listens in a folder. Raises OSError where none of the user's does (here)."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with _short(folder) as path:
             connection.connect(path)
+        if peer_of(connection).uid != os.getuid():
+            raise PermissionError(f"who listens in {folder} is another user")
     except BaseException:
         connection.close()
         raise

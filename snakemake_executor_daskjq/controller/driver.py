@@ -203,8 +203,13 @@ class Driver(Generic[Fleet]):
         events, self._events = self._events, []
         return events
 
+    def settle(self) -> None:
+        """Have the core hear at once what has been posted in this turn."""
+        if self._events:
+            self._turn()
+
     def _turn(self) -> None:
-        if not self._closing:
+        if not self._closing and self._events:
             self._carry_out_all(self.core.handle(*self._take_events(), now=time.time()))
 
     def _carry_out_all(self, instructions: Sequence[Instruction]) -> None:

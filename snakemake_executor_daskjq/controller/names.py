@@ -31,6 +31,16 @@ def names() -> list[str]:
     return sorted(path.name for path in base.iterdir() if doors(path / "runs")) if base.is_dir() else []
 
 
+def stop_command(folder: Path) -> str:
+    """How a user ends the controller whose folder this is.
+
+    >>> stop_command(Path("project/.snakemake/daskjq/runs/20261129-100046-1"))
+    'daskjq stop'
+    """
+    base = folder.parent.parent
+    return f"daskjq stop {base.name}" if base.parent == _base() else "daskjq stop"
+
+
 def _base() -> Path:
     state = os.environ.get("XDG_STATE_HOME", "")
     return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "daskjq"

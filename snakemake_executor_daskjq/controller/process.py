@@ -28,7 +28,7 @@ from ..journal.journal import RunFolder
 from . import protocol
 from .connection import FLUSH_S, Connection
 from .door import Door
-from .surroundings import Surroundings, differences
+from .surroundings import Surroundings, differences, versions_that_differ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,12 +87,12 @@ class Server:
 
     async def _serve(self, connection: Connection, pid: int) -> None:
         self._connections[connection] = asyncio.current_task()
-        self._stay()
         try:
             await connection.serve(pid)
         finally:
             del self._connections[connection]
-            self._leave()
+            if connection.number or self._door is None:  # who only asks changes nothing
+                self._leave()
 
     # -- how long it is there ---------------------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class Server:
     def _leave(self) -> None:
         """End when nobody has come for a while, or at once if nothing is to be kept."""
         self._stay()
-        if self._connections or self._is_due.is_set() or self._left():
+        if any(one.number for one in self._connections) or self._is_due.is_set() or self._left():
             return
         if self._door is None:
             self._end_all(cancel=True)
@@ -115,21 +115,16 @@ class Server:
         """How many jobs run whose Snakemakes have died."""
         return 0 if self.service is None else self.service.left.running()
 
-    def left_jobs(self) -> dict[str, LeftJob]:
-        """Those whose Snakemakes have died."""
-        return {} if self.service is None else self.service.left.jobs()
+    def left_jobs(self, base: str) -> dict[str, LeftJob]:
+        """Those of a log folder whose Snakemakes have died."""
+        return {} if self.service is None else self.service.left.jobs(base)
 
     def config_frame(self) -> Frame:
         """What it was started with."""
-        return protocol.open_frame(self._config, self._cores_limit, "config")
+        return protocol.open_frame(self._config, self._cores_limit, self._surroundings.record(), "config")
 
     def status(self) -> protocol.Status:
         return protocol.Status([], []) if self.service is None else self.service.status()
-
-    def _left_has_changed(self) -> None:
-        if self._door is not None:
-            self._door.tell_left(self._left())
-        self._leave()
 
     def leave_run(self, connection: Connection) -> bool:
         """Let the jobs of a run go on whose Snakemake has died; False where nothing is to be kept."""
@@ -137,17 +132,21 @@ class Server:
             return False
         assert self.service is not None
         self._keep_s = connection.keep_s
-        self.service.leave(connection.number)
-        self._door.tell_left(self._left())
+        if connection.is_owner:  # its journal tells of pilots as long as there are some
+            self.service.mute(connection.number)
+        else:
+            self.service.leave(connection.number)
         return True
 
     async def run_ends(self, connection: Connection, *, cancel: bool) -> protocol.Stopped:
         """End a run, and all where nothing is to be kept."""
         if self._door is not None and not connection.has_begun:
             return KEPT  # it has had nothing, and asks for nothing
-        self._keep_s = connection.keep_s
+        self._keep_s = max(connection.keep_s, self._keep_s if self._left() else 0.0)
         is_last = not (self._others(connection) or self._left())
-        if self._door is None or (is_last and not connection.keep_s):
+        if connection.is_owner:
+            self._tell_end("'daskjq start', which had started the controller, has ended it", connection)
+        if self._door is None or connection.is_owner or (is_last and not connection.keep_s):
             self._end_all(cancel=cancel)
         if self._is_due.is_set():
             return await self._all_ended(connection)
@@ -171,10 +170,14 @@ class Server:
 
     async def shut_down(self) -> None:
         """End everything: `daskjq stop` says so."""
-        for connection in self._connections:
-            if connection.number:
-                connection.speaker.give_up(DaskjqError("the controller and its pilots were ended by 'daskjq stop'"))
+        self._tell_end("the controller and its pilots were ended by 'daskjq stop'")
         await asyncio.shield(self._end_all(cancel=True))
+
+    def _tell_end(self, why: str, teller: Connection | None = None) -> None:
+        """Runs can't go on."""
+        for connection in self._connections:
+            if connection.number and connection is not teller:
+                connection.speaker.give_up(DaskjqError(why))
 
     def _end_all(self, *, cancel: bool) -> asyncio.Task[dict[int, protocol.Stopped]]:
         """Begin the end of all: there is one, whoever asks for it."""
@@ -197,9 +200,10 @@ class Server:
 
     # -- what runs ask for ------------------------------------------------------------------------------------------
 
-    def configure(self, config: Config, cores_limit: int | None) -> None:
+    def configure(self, message: Frame) -> None:
         """What it is to be, as the Snakemake that has started it says."""
-        self._config, self._cores_limit = config, cores_limit
+        self._config, self._cores_limit = protocol.read_open(message)
+        self._surroundings = Surroundings(**message["surroundings"])
 
     async def start_spare(self, begin: protocol.Begin) -> None:
         """Where this machine is all there is, its pilot imports Dask while this process does."""
@@ -217,29 +221,30 @@ class Server:
         except (DaskjqError, OSError) as error:
             connection.speaker.send(protocol.text_frame("failed", str(error)))
             return
-        self._admit(connection, self._config)
+        self._admit(connection, self._config, "")
         await self._beside(importlib.import_module, f"{__package__}.service")
         connection.speaker.send({"op": "ready"})
 
     def attach(self, connection: Connection, message: Frame) -> None:
         """Admit a run to pilots that another has left, if it asks for the same."""
-        config, cores_limit = protocol.read_open(message)
-        asked = Surroundings(**message["surroundings"])
-        found = differences((self._config, self._cores_limit, self._surroundings), (config, cores_limit, asked))
         if self._is_due.is_set():
             connection.speaker.send({"op": "ending"})
             return
+        asked = Surroundings(**message["surroundings"])
+        if not (found := versions_that_differ(self._surroundings, asked)):  # else it may speak in another way
+            config, cores_limit = protocol.read_open(message)
+            found = differences((self._config, self._cores_limit, self._surroundings), (config, cores_limit, asked))
         if found:
-            told = protocol.text_frame("differs", ", ".join(found[:MOST_SHOWN]))
-            connection.speaker.send(told | {"left": self._left()})
+            connection.speaker.send(protocol.text_frame("differs", ", ".join(found[:MOST_SHOWN])))
             return
-        self._admit(connection, config)
+        self._admit(connection, config, message["base"])
         connection.speaker.send({"op": "ready"})
 
-    def _admit(self, connection: Connection, config: Config) -> None:
+    def _admit(self, connection: Connection, config: Config, base: str) -> None:
+        self._stay()
         self._last += 1
         connection.number, connection.keep_s = self._last, config.keep_s
-        connection.speaker.send(protocol.pools_frame(protocol.Admission(self._pools, self._last, self.left_jobs())))
+        connection.speaker.send(protocol.pools_frame(protocol.Admission(self._pools, self._last, self.left_jobs(base))))
 
     async def _beside(self, function: Callable[..., Answer], *arguments: Any) -> Answer:
         """Call what imports Dask; in another thread where that may be, for the run may begin meanwhile."""
@@ -268,20 +273,19 @@ class Server:
         except OSError as error:
             connection.speaker.send(protocol.text_frame("failed", folder.unwritable(error)))
         else:
-            connection.has_begun = True
-            self._keep_s = connection.keep_s
+            connection.has_begun, connection.is_owner = True, begin.listens
+            self._keep_s = max(self._keep_s, connection.keep_s)
             connection.speaker.send(protocol.text_frame("begun", self.service.dashboard_link))
 
     def _new_service(self, folder: RunFolder, begin: protocol.Begin) -> Service:
         """Pilots start in the surroundings of the first run. Raises OSError."""
         from .service import Service
 
-        self._surroundings = Surroundings.of_this_process(begin.environment)
         os.environ.clear()
         os.environ.update(begin.environment)
         os.chdir(begin.cwd)
         _log_to(folder)
-        return Service(self._config, self._pools, folder, self._spare, self._left_has_changed)
+        return Service(self._config, self._pools, folder, self._spare, self._leave)
 
     async def _open_door(self, folder: RunFolder, connection: Connection) -> None:
         async def welcome(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int) -> None:
@@ -295,9 +299,8 @@ class Server:
     # -- what goes wrong --------------------------------------------------------------------------------------------
 
     def _told_to_end(self) -> None:
-        for connection in self._connections:
-            connection.speaker.give_up(DaskjqError("the controller was told to end (SIGTERM)"))
-        if not self._connections:
+        self._tell_end("the controller was told to end (SIGTERM)")
+        if self._door is not None or not self._connections:
             self._end_all(cancel=True)
 
     def _unseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -132,11 +132,16 @@ class Stopped:
 # -- from Snakemake ----------------------------------------------------------------------------------------------------
 
 
-def open_frame(config: Config, cores_limit: int | None, op: str = "open") -> Frame:
-    """`cores_limit` is Snakemake's `--cores`. With `op` "attach", what is the process' own follows (`Surroundings`)."""
+def open_frame(config: Config, cores_limit: int | None, surroundings: Mapping[str, Any], op: str = "open") -> Frame:
+    """`cores_limit` is Snakemake's `--cores`, `surroundings` are the process' own (`Surroundings.record`)."""
     record = {field.name: getattr(config, field.name) for field in fields(config)}
     record |= {"pools": [_pool_record(pool) for pool in config.pools], "log_folder": str(config.log_folder)}
-    return {"op": op, "config": record, "cores_limit": cores_limit}
+    return {"op": op, "config": record, "cores_limit": cores_limit, "surroundings": surroundings}
+
+
+def attach_frame(config: Config, cores_limit: int | None, surroundings: Mapping[str, Any], base: str) -> Frame:
+    """`base` is the run's log folder: of jobs that were left, those are told that runs in the same one had."""
+    return open_frame(config, cores_limit, surroundings, "attach") | {"base": base}
 
 
 def read_open(frame: Frame) -> tuple[Config, int | None]:
@@ -186,7 +191,7 @@ def job_frames(jobs: Iterable[Job]) -> Iterator[Frame]:
     batch: list[list[Any]] = []
     length = 0
     for request, spec, claim in jobs:
-        own = None if claim is None else [claim.mark, claim.outputs, claim.logs]
+        own = None if claim is None else [claim.mark, claim.outputs, claim.logs, claim.name]
         batch.append([*_request_record(request), spec.text, spec.worker, own])
         length += len(spec.text) + len(spec.worker)
         if length > MOST_TEXT:
@@ -200,7 +205,7 @@ def read_jobs(frame: Frame, run: int) -> list[Job]:
     jobs: list[Job] = []
     for *record, text, worker, own in frame["jobs"]:
         request = _request(record, run)
-        claim = None if own is None else Claim(own[0], tuple(own[1]), tuple(own[2]))
+        claim = None if own is None else Claim(own[0], tuple(own[1]), tuple(own[2]), own[3])
         jobs.append((request, JobSpec(request.key, text, worker), claim))
     return jobs
 
@@ -222,7 +227,6 @@ def read_reported(frame: Frame) -> list[tuple[str, bool]]:
     return [(key, success) for key, success in frame["jobs"]]
 
 
-ASK_LEFT = {"op": "ask_left"}
 ASK_CONFIG = {"op": "ask_config"}
 ASK_STATUS = {"op": "ask_status"}
 SHUT_DOWN = {"op": "shut_down"}
@@ -243,6 +247,11 @@ def pools_frame(admission: Admission) -> Frame:
 
 def read_pools(frame: Frame) -> Admission:
     return Admission(tuple(map(_pool, frame["pools"])), frame["run"], read_left(frame))
+
+
+def ask_left_frame(base: str) -> Frame:
+    """For those of runs in a log folder."""
+    return {"op": "ask_left", "base": base}
 
 
 def left_frame(jobs: Mapping[str, LeftJob]) -> Frame:

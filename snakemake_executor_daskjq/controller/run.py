@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from ..journal import events
 from ..journal.history import History
 from ..journal.journal import SCHEMA, Journal, RunFolder
+from .left import Place
+from .leftover import Leftover, forget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,7 +37,7 @@ class Run:
         self, number: int, folder: RunFolder, controller: str, pools: Sequence[Pool], reporter: Reporter, left: Left
     ) -> None:
         self.number = number
-        self.name = folder.name
+        self.place = Place(folder.name, str(folder.path.parent.parent.absolute()))
         self._folder = folder
         self._reporter = reporter
         self._left = left
@@ -60,7 +63,9 @@ class Run:
             self.history.save()
         except OSError as error:
             self._reporter.warn(f"What this run has learned of its rules could not be kept: {error}")
-        self._folder.forget_workers()
+        if self._when_left is None:
+            self._folder.forget_workers()  # else they may be another run's by now, and go one by one
+        forget(self._folder.path)
         self._journal.write(events.RunEnded(cancelled=cancelled))
         self._journal.close()
         if summary is None:
@@ -86,6 +91,13 @@ class Run:
     def leave(self, when_job_ended: Callable[[], None]) -> None:
         """Its Snakemake has died: nobody hears of it, and `when_job_ended` is called instead."""
         self._when_left = when_job_ended
+
+    def write_leftover(self, jobs: int, controller: Path) -> None:
+        """Tell later runs that so many jobs of it go on under a controller."""
+        try:
+            Leftover.here(self.place.name, jobs, controller).write(self._folder.path)
+        except OSError as error:
+            print(f"what is left of run {self.place.name} could not be noted: {error}", file=sys.stderr)
 
     def job_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
         self._left.ended(request, outcome, pilot)

@@ -83,15 +83,19 @@ class Service:
         self._driver.learn(number, outlook)
 
     def submit(self, number: int, jobs: Iterable[Job]) -> None:
-        """Take over a batch of a run's jobs."""
+        """Take over a batch of a run's jobs. Raises TakenOverError for one that is another's."""
+        self._driver.settle()  # what has just ended is known as that
         self._driver.submit(number, [(self.left.submitted(request, claim), spec) for request, spec, claim in jobs])
         self._close_left()
 
     def leave(self, number: int) -> None:
         """A run's Snakemake has died: what runs of it goes on, and the run is over once nothing does."""
-        self.left.leave(number, self._runs[number].name)
-        self._runs[number].leave(self._close_left)
+        run = self._runs[number]
+        run.leave(self._close_left)
         self._driver.withdraw(number)
+        self._driver.settle()
+        self.left.leave(number, run.place)
+        run.write_leftover(self.left.running(), self._folder.path.absolute())
         self._close_left()
 
     def _close_left(self) -> None:
@@ -107,7 +111,11 @@ class Service:
     def status(self) -> Status:
         """What there is now."""
         pilots, runs = self._driver.core.status()
-        return Status(pilots, [(self._runs[one.run].name, one) for one in runs if one.run in self._runs])
+        return Status(pilots, [(self._runs[one.run].place.name, one) for one in runs if one.run in self._runs])
+
+    def mute(self, number: int) -> None:
+        """A run's Snakemake has died; it goes on, for it has what is to stay."""
+        self._runs[number].leave(lambda: None)
 
     def unstarted(self, request: Request, why: str) -> None:
         """Note a job that fails before it could be submitted."""
@@ -121,22 +129,23 @@ class Service:
         """Note that Snakemake has heard of ends of jobs."""
         if (run := self._runs.get(number)) is not None:  # it may just have ended with all others
             reports = list(reports)
-            self.left.reported(key for key, _ in reports)
+            self.left.reported([key for key, _ in reports])
             run.reported(reports)
 
     async def end(self, number: int, *, cancel: bool) -> Stopped:
         """End a run and its jobs; pilots and other runs go on. Jobs that do not end then do with their pilots."""
+        self.left.ends(number)
         try:
             over = await asyncio.wait_for(self._driver.end(number), END_S)
         except TimeoutError:
-            self.left.over(number)
             lines = self._close(number, cancelled=True)
             return Stopped(
                 frozenset(self._driver.core.waiting(number)),
                 (*lines, f"jobs of this run have not ended in {END_S:.0f} s; they end with their pilots."),
             )
-        self.left.over(number)
-        return Stopped(over.waiting, self._runs.pop(number).close(over.summary, cancelled=cancel))
+        run = self._runs.pop(number)
+        self.left.over(number, is_done=not cancel, base=run.place.base)
+        return Stopped(over.waiting, run.close(over.summary, cancelled=cancel))
 
     def _close(self, number: int, *, cancelled: bool) -> tuple[str, ...]:
         known = self._driver.core.runs.get(number)

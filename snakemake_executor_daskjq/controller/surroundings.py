@@ -20,7 +20,7 @@ PACKAGES = ("snakemake", "snakemake-executor-plugin-daskjq", "dask", "distribute
 
 OF_A_TERMINAL = re.compile(
     r"_|SHLVL|OLDPWD|PWD|TERM.*|COLUMNS|LINES|WINDOWID|TMUX.*|STY|WINDOW|SSH_.*|XDG_.*|DBUS_.*|DISPLAY|WAYLAND_.*"
-    r"|GPG_.*|HIST.*|PS1|PROMPT.*|LS_COLORS|LESS.*|MAIL|VSCODE_.*|COLORTERM|SNAKEMAKE_.*|_CE_.*"
+    r"|GPG_.*|KRB5CCNAME|XAUTHORITY|INVOCATION_ID|JOURNAL_STREAM|MOTD_SHOWN|HIST.*|PS1|PROMPT.*|LS_COLORS|LESS.*|MAIL|VSCODE_.*|COLORTERM|SNAKEMAKE_.*|_CE_.*"
 )
 """Variables in which shells differ without a meaning for jobs."""
 
@@ -47,6 +47,11 @@ class Surroundings:
         return asdict(self)
 
 
+def versions_that_differ(own: Surroundings, others: Surroundings) -> list[str]:
+    """The packages of which one has another version."""
+    return [name for name in PACKAGES if own.versions.get(name) != others.versions.get(name)]
+
+
 def differences(
     kept: tuple[Config, int | None, Surroundings], asked: tuple[Config, int | None, Surroundings]
 ) -> list[str]:
@@ -66,7 +71,7 @@ def differences(
         found.append("--cores")
     if own.python != others.python:
         found.append(f"Python ({own.python})")
-    found += [name for name in PACKAGES if own.versions.get(name) != others.versions.get(name)]
+    found += versions_that_differ(own, others)
     names = own.environment.keys() | others.environment.keys()
     found += sorted(
         f"the variable {name}"

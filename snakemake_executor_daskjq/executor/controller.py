@@ -74,6 +74,7 @@ class Controller:
         self._out = bytearray()  # what the socket did not take at once
         self._is_torn = False  # a signal came between parts of a message
         self._is_closed = False
+        self._insists = False
         self._reports: list[tuple[str, bool]] = []
         self._watchdog = Watchdog(START_S, time.monotonic())
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -147,7 +148,8 @@ class Controller:
         Returns when all are gone. That takes less than about `STOP_S + SWEEP_S`, whatever hangs.
         """
         self._deadline = time.monotonic() + STOP_S
-        self._watchdog.hurry(min(self._lease_s, STOP_PATIENCE_S))
+        if not self._peer.may_be_shared:
+            self._watchdog.hurry(min(self._lease_s, STOP_PATIENCE_S))
         self._send(protocol.stop_frame(cancel=cancel))
         with self._lock:
             if self._is_torn and not self._is_closed:
@@ -165,8 +167,9 @@ class Controller:
         return self._loss
 
     def insist(self) -> None:
-        """While it stops: let pilots end, too, that were to be kept."""
-        self._send({"op": "end_all"})
+        """While it stops: let pilots end, too, that were to be kept. For a signal's handler: it takes no lock."""
+        self._insists = True
+        self._nudge()
 
     def _nudge(self) -> None:
         """Have the listening thread look at the clock and at what there is to send."""
@@ -231,6 +234,9 @@ class Controller:
             ready = dict(poll.poll(PING_S * 1000))
             if self._wake in ready:
                 os.eventfd_read(self._wake)
+                if self._insists:
+                    self._insists = False
+                    self._send({"op": "end_all"})
             events = ready.get(self._socket.fileno(), 0)
             if events & select.POLLOUT:
                 with self._lock:

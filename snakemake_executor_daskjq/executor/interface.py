@@ -278,8 +278,10 @@ class Executor(RealExecutor):  # type: ignore[misc]
             return
         submitted = self._reporting.submitted
         if cancel:
-            pilots = "; pilots are kept, and end at a second Ctrl-C" if may_stay else " and all pilots"
-            self._reporting.tell(f"ending {len(submitted)} jobs{'' if self._controller_name else pilots}.")
+            pilots = "" if controller.is_shared else " and all pilots"
+            if may_stay:
+                pilots = "; pilots are kept, and end at a second Ctrl-C"
+            self._reporting.tell(f"ending {len(submitted)} jobs{pilots}.")
         stopped = controller.stop(cancel=cancel)
         self._reporting.close()
         for key, job in self._reporting.left():

@@ -16,13 +16,14 @@ class ExecutorSettings(settings.ExecutorSettings):
         super().__post_init__()
         from .resume_internals import let_resume
 
-        let_resume(self._runs)
+        let_resume(self._folders)
 
-    def _runs(self) -> Path:
-        """Where a controller may be that knows of jobs."""
+    def _folders(self) -> tuple[Path, Path]:
+        """Where a controller may be that knows of jobs, and the log folder of these."""
         from ..controller import names
 
+        base = Path.cwd() / (self.log_folder or settings.LOG_FOLDER)
         with contextlib.suppress(DaskjqError):  # the executor tells
             if self.controller is not None:
-                return names.folder_of(self.controller) / "runs"
-        return Path.cwd() / (self.log_folder or settings.LOG_FOLDER) / "runs"
+                return names.folder_of(self.controller) / "runs", base
+        return base / "runs", base

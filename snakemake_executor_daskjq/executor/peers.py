@@ -10,19 +10,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..controller import names, protocol
-from ..controller.door import RECORD, doors, knock, peer_of, remove, runs, silent
+from ..controller.door import doors, knock, peer_of, remove, runs, silent
+from ..controller.leftover import Leftover, leftovers
 from ..controller.surroundings import Surroundings
-from ..errors import ElsewhereError, LeftJobsError, NoControllerError, OtherControllerError, SilentControllerError
+from ..errors import DaskjqError, LeftJobsError, NoControllerError, OtherControllerError, SilentControllerError
 from ..frames import Decoder, Frame, FrameError, encode
 from ..journal.journal import RunFolder
 from ..text import printable
+from .environment import AT_START
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
     from ..config.settings import Config
     from ..model.claim import LeftJob
@@ -48,10 +50,14 @@ WORDS = 500
 
 
 class Peer(Protocol):
-    """A controller's process at the other end of `socket`; `heard` is what it has said before anyone listened."""
+    """A controller's process at the other end of `socket`; `heard` is what it has said before anyone listened.
+
+    `may_be_shared` says whether other runs may use it.
+    """
 
     socket: socket.socket
     heard: list[Frame]
+    may_be_shared: bool
 
     def bury(self, why: str, folder: RunFolder | None) -> str:
         """It has ended without a last word, or does not answer (`why`): end what it had. Returns what to tell."""
@@ -69,6 +75,7 @@ class Own:
     def __init__(self, config: Config, cores_limit: int | None) -> None:
         """Raises OSError."""
         self.heard: list[Frame] = []
+        self.may_be_shared = bool(config.keep_s)
         self._scheduler = (config.scheduler,) if config.scheduler else ()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - until there is a folder
         self.socket, theirs = socket.socketpair()
@@ -81,7 +88,7 @@ class Own:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,
             )
-        self.socket.sendall(encode(protocol.open_frame(config, cores_limit)))
+        self.socket.sendall(encode(protocol.open_frame(config, cores_limit, surroundings())))
 
     def leave(self, *, is_kept: bool) -> None:
         """Where it is not kept, wait for its end."""
@@ -97,7 +104,12 @@ class Own:
         self._process.kill()
 
     def bury(self, why: str, folder: RunFolder | None) -> str:
-        """Kill it if it runs still, and end what it had."""
+        """Kill it if it runs still, unless others may use it, and end what it had."""
+        if why and self.may_be_shared and folder is not None and self._process.poll() is None:
+            words = (
+                f"The controller of the run {why}. Its process {self._process.pid} runs still, for others may use it"
+            )
+            return f"{words}: 'daskjq stop' ends it and its pilots."
         if not why:  # the stream has ended, so the process does
             try:
                 self._process.wait(CLOSED_S)
@@ -139,10 +151,12 @@ class Own:
 class Kept:
     """One that an earlier run has left, and that has admitted this one."""
 
+    may_be_shared = True
+
     def __init__(self, sock: socket.socket, folder: RunFolder, heard: list[Frame]) -> None:
         self.socket = sock
         self.heard = heard
-        self._folder = folder
+        self.folder = folder
         self._pid = peer_of(sock).pid
 
     def leave(self, *, is_kept: bool) -> None:
@@ -153,48 +167,87 @@ class Kept:
 
     def bury(self, why: str, folder: RunFolder | None) -> str:
         """End what it had, unless it runs still: others may use it."""
-        words = f"The controller that run {self._folder.name} has left {why or 'has ended'}."
+        words = f"The controller of run {self.folder.name} {why or 'has ended'}."
         if not _has_ended(self._pid, CLOSED_S):
-            return f"{words} Its process {self._pid} runs still: 'daskjq stop' ends it and its pilots."
-        return f"{words} {swept(self._folder)} Its log: {self._folder.controller_log}"
+            stop = names.stop_command(self.folder.path)
+            return f"{words} Its process {self._pid} runs still: '{stop}' ends it and its pilots."
+        return f"{words} {swept(self.folder)} Its log: {self.folder.controller_log}"
 
 
 def kept(config: Config, cores_limit: int | None, base: RunFolder, tell: Callable[[str], None]) -> Kept | None:
     """A controller in the log folder of `base` that was kept and has what this run asks for, if there is one.
 
-    Raises LeftJobsError, ElsewhereError or SilentControllerError where jobs may run that this run could start again.
+    Where several have, one with jobs that were left goes first. Raises LeftJobsError or SilentControllerError where
+    jobs may run that this run could start again.
     """
-    for path in doors(base.path.parent):
+    runs = base.path.parent
+    reasons: dict[str, str] = {}  # why controllers can't be had, by their folders
+    admitted: list[Kept] = []
+    for path in doors(runs):
         folder = base.sibling(path.name)
         try:
             sock = knock(path)
         except OSError:
-            _pass_by(folder, tell)
+            if (host := pass_by(folder, tell)) is not None:
+                reasons[_real(path)] = f"their controller is on {host}: start it there"
+                tell(f"The pilots that run {folder.name} has left are not used, for their controller is on {host}.")
             continue
         pid = peer_of(sock).pid
-        frames = _asked(sock, config, cores_limit, folder)
-        if frames and frames[0]["op"] == "pools":
-            return Kept(sock, folder, frames)
+        frames = _asked(sock, path, config, cores_limit, base)
+        match frames[0]["op"] if frames else "ending":
+            case "pools":
+                admitted.append(Kept(sock, folder, frames))
+                continue
+            case "differs":
+                told = str(frames[0]["text"])
+                same = "start it with the same options, variables and versions as that one"
+                reasons[_real(path)] = f"it asks for other pilots ({told}): {same}"
+                tell(
+                    f"The pilots that run {folder.name} has left are not used, for this run asks for others ({told}). "
+                    "They end when their time is over; 'daskjq stop' ends them now."
+                )
+            case _:  # its time is over, or it was told to end: what it has ends first
+                tell(f"waiting for the end of the pilots that run {folder.name} has left.")
+                if not _has_ended(pid, ENDING_S):
+                    raise _does_not_answer(path)
         sock.close()
-        if frames and frames[0]["op"] == "differs":
-            told = str(frames[0]["text"])
-            if left := int(frames[0]["left"]):
-                raise LeftJobsError(folder.name, left, told)
-            tell(
-                f"The pilots that run {folder.name} has left are not used, for this run asks for others ({told}). "
-                "They end when their time is over; 'daskjq stop' ends them now."
-            )
-        else:  # its time is over, or it was told to end: what it has ends first
-            tell(f"waiting for the end of the pilots that run {folder.name} has left.")
-            if not _has_ended(pid, ENDING_S):
-                raise SilentControllerError(folder.name, pid)
-    return None
+    left = leftovers(runs)
+    with_jobs = [one for one in admitted if any(_is_of(job, one) for job in left)]
+    best = next(iter([*with_jobs, *admitted]), None)
+    for other in admitted:
+        if other is not best:
+            other.socket.close()
+    _check_left(left, best, reasons)
+    return best
+
+
+def _check_left(left: Iterable[Leftover], chosen: Kept | None, reasons: Mapping[str, str]) -> None:
+    """Raises LeftJobsError where jobs go on under another controller than the one that was chosen."""
+    for one in left:
+        if chosen is not None and _is_of(one, chosen):
+            continue
+        if chosen is not None:
+            chosen.socket.close()
+        folder = Path(one.controller)
+        stop = names.stop_command(folder)
+        name = stop.removeprefix("daskjq stop").strip()
+        reason = f"they are controller {name}'s: use it (--daskjq-controller {name})" if name else ""
+        reason = reasons.get(_real(folder)) or reason or f"their controller has its folder in {folder}, on {one.host}"
+        raise LeftJobsError(one.run, one.jobs, reason, stop)
+
+
+def _is_of(left: Leftover, controller: Kept) -> bool:
+    return _real(Path(left.controller)) == _real(controller.folder.path)
+
+
+def _real(path: Path) -> str:
+    return os.path.realpath(path)
 
 
 def config_of(name: str) -> tuple[Config, int | None]:
     """What the controller of a name was started with, and Snakemake's `--cores` then.
 
-    Raises NoControllerError, SilentControllerError, or SettingError for what is no name.
+    Raises NoControllerError, OtherControllerError, SilentControllerError, or SettingError for what is no name.
     """
     host = ""
     for path in doors(names.folder_of(name) / "runs"):
@@ -203,11 +256,12 @@ def config_of(name: str) -> tuple[Config, int | None]:
                 for frame in answer(sock, protocol.ASK_CONFIG):
                     return protocol.read_open(frame)
         except TimeoutError:
-            record = silent(path)
-            raise SilentControllerError(path.name, record.pid if record else 0) from None
+            raise _does_not_answer(path) from None
         except (OSError, FrameError):
             record = silent(path)
             host = record.host if record and not record.is_here else host
+        except (TypeError, KeyError, ValueError):
+            raise OtherControllerError(name, "another version of daskjq") from None
     raise NoControllerError(name, names.names(), host)
 
 
@@ -217,8 +271,6 @@ def of_name(name: str, config: Config, cores_limit: int | None, folder: RunFolde
     Raises NoControllerError, OtherControllerError, SilentControllerError; LeftJobsError where jobs of this run may run
     under another.
     """
-    if running := [job for job in left_jobs(folder.path.parent).values() if not job.has_ended]:
-        raise LeftJobsError(running[0].run, len(running), f"those of controller {name}")
     base = names.folder_of(name)
     for path in doors(base / "runs"):
         theirs = RunFolder(base, path.name)
@@ -226,27 +278,37 @@ def of_name(name: str, config: Config, cores_limit: int | None, folder: RunFolde
             sock = knock(path)
         except OSError:
             continue
-        frames = _asked(sock, config, cores_limit, theirs)
+        frames = _asked(sock, path, config, cores_limit, folder)
         if frames and frames[0]["op"] == "pools":
-            return Kept(sock, theirs, frames)
+            chosen = Kept(sock, theirs, frames)
+            _check_left(leftovers(folder.path.parent), chosen, {})
+            return chosen
         sock.close()
         if frames and frames[0]["op"] == "differs":
             raise OtherControllerError(name, str(frames[0]["text"]))
     raise NoControllerError(name, names.names())
 
 
-def _pass_by(folder: RunFolder, tell: Callable[[str], None]) -> None:
-    """A controller that can't be used: on another host, or dead, which must have left nothing that runs."""
+def pass_by(folder: RunFolder, tell: Callable[[str], None]) -> str | None:
+    """A controller in whose folder nobody answers: end what a dead one has left, or tell on which other host it is.
+
+    Raises SilentControllerError for one that is here.
+    """
     record = silent(folder.path)
     if record is None:
         tell(f"The controller that run {folder.name} has left has died. {swept(folder)}")
         remove(folder.path)
-    elif record.is_here:
-        raise SilentControllerError(folder.name, record.pid)
-    elif record.left:
-        raise ElsewhereError(folder.name, record.left, record.host, folder.path / RECORD)
-    else:
-        tell(f"The pilots that run {folder.name} has left are not used, for their controller is on {record.host}.")
+        return None
+    if record.is_here:
+        raise _does_not_answer(folder.path)
+    return record.host
+
+
+def _does_not_answer(path: Path) -> DaskjqError:
+    record = silent(path)
+    if record is None:  # it has just died
+        return DaskjqError(f"The controller of run {path.name} has died: run Snakemake again.")
+    return SilentControllerError(path.name, record.host, record.pid, names.stop_command(path))
 
 
 def _has_ended(pid: int, patience_s: float) -> bool:
@@ -258,34 +320,38 @@ def _has_ended(pid: int, patience_s: float) -> bool:
     return True
 
 
-def left_jobs(runs: Path) -> dict[str, LeftJob]:
-    """Jobs that killed Snakemakes have left at the controllers of a folder of runs, by their outputs.
+def left_jobs(controllers: Path, base: Path) -> dict[str, LeftJob]:
+    """Jobs that killed Snakemakes of runs in a log folder have left, by their outputs.
 
-    Those of controllers that do not answer are not among them.
+    Asked are the controllers in a folder of runs; those that do not answer know of none.
     """
     left: dict[str, LeftJob] = {}
-    for path in doors(runs):
-        with contextlib.suppress(OSError, FrameError), knock(path) as sock:
-            for frame in answer(sock, protocol.ASK_LEFT):
+    for path in doors(controllers):
+        with contextlib.suppress(OSError, FrameError, TypeError, KeyError), knock(path) as sock:
+            for frame in answer(sock, protocol.ask_left_frame(str(base))):
                 left.update(protocol.read_left(frame))
     return left
 
 
-def _asked(sock: socket.socket, config: Config, cores_limit: int | None, folder: RunFolder) -> list[Frame]:
-    """What a kept controller says to a run that asks to be admitted; nothing where it is ending.
+def _asked(sock: socket.socket, path: Path, config: Config, cores_limit: int | None, folder: RunFolder) -> list[Frame]:
+    """What the controller in `path` says to a run with this folder that asks for admission; nothing where it is ending.
 
     Raises SilentControllerError where it says nothing in time.
     """
-    surroundings = Surroundings.of_this_process(os.environ)
-    frame = protocol.open_frame(config, cores_limit, "attach") | {"surroundings": surroundings.record()}
+    base = folder.path.parent.parent.absolute()
+    frame = protocol.attach_frame(config, cores_limit, surroundings(), str(base))
     try:
         return answer(sock, frame)
     except (TimeoutError, FrameError):
-        pid = peer_of(sock).pid
         sock.close()
-        raise SilentControllerError(folder.name, pid) from None
+        raise _does_not_answer(path) from None
     except OSError:
         return []
+
+
+def surroundings() -> dict[str, Any]:
+    """Those of this process as it has started: what a Snakefile sets is the jobs' affair."""
+    return Surroundings.of_this_process(AT_START).record()
 
 
 def answer(sock: socket.socket, frame: Frame) -> list[Frame]:

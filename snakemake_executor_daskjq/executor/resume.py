@@ -36,7 +36,7 @@ class Resume:
         """Whether an earlier run has left the same job: it is at the attempt of that one then."""
         if not self._left:
             return
-        found = next((self._left[name] for name in internals.names(job) if name in self._left), None)
+        found = next((self._left[name] for name in internals.names(self._persistence, job) if name in self._left), None)
         if found is None or found in self._earlier.values():
             return
         if found.has_ended and job.output and not any(map(self._is_marked, job.output)):

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import uuid
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,13 @@ if TYPE_CHECKING:
     from ..model.request import Launch
 
 
-def names(job: Any) -> list[str]:
-    """By what runs know a job: its outputs, as absolute paths, or its rule."""
-    return _outputs(job) or [job.name]
+def names(persistence: Any, job: Any) -> list[str]:
+    """By what runs know a job: see `claim`."""
+    return _outputs(job) or [_name(persistence, job)]
+
+
+def _name(persistence: Any, job: Any) -> str:
+    return f"{job.name} of {persistence.dag.workflow.main_snakefile} in {os.getcwd()}"
 
 
 def _outputs(job: Any) -> list[str]:
@@ -50,13 +55,27 @@ def claim(persistence: Any, job: Any, launch: Launch, scripts: Iterable[str]) ->
         text = text.replace(json.dumps(path)[1:-1], hashlib.sha256(content).hexdigest())
     text = text.replace(json.dumps(copies)[1:-1], "")
     described = sorted(repr(_described(persistence, one)) for one in members)
-    digest = hashlib.sha256(json.dumps([text, described]).encode())
+    digest = hashlib.sha256(json.dumps([text, described, _inputs(members)]).encode())
     logs = [file for one in members for file in (*one.log, *([one.benchmark] if one.benchmark else ()))]
-    return Claim(
-        digest.hexdigest(),
-        tuple(_outputs(job)),
-        tuple(map(os.path.abspath, logs)),
-    )
+    outputs = tuple(_outputs(job))
+    name = "" if outputs else _name(persistence, job)
+    return Claim(digest.hexdigest(), outputs, tuple(map(os.path.abspath, logs)), name)
+
+
+def _inputs(members: Iterable[Any]) -> list[Any]:
+    """The files that are read and that no member writes, as they are now; None for what is not there, or not here."""
+    members = list(members)
+    written = {str(file) for one in members for file in one.output}
+    files = {str(file) for one in members for file in one.input if not file.flags.get("ancient")} - written
+    return [(file, _state(file)) for file in sorted(files)]
+
+
+def _state(file: str) -> list[int] | None:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return [found.st_mtime_ns, 0 if stat.S_ISDIR(found.st_mode) else found.st_size]
 
 
 def _described(persistence: Any, job: Any) -> list[Any]:
@@ -84,11 +103,11 @@ def _read(path: str) -> bytes:
         return b""
 
 
-def let_resume(runs: Callable[[], Path]) -> None:
+def let_resume(folders: Callable[[], tuple[Path, Path]]) -> None:
     """Have Snakemake hand over jobs whose outputs are incomplete where a controller knows of them.
 
-    Snakemake would refuse to begin, as with any other incomplete output. `runs` tells the folder of runs, once that is
-    asked for.
+    Snakemake would refuse to begin, as with any other incomplete output. `folders` tells, once that is asked for, in
+    which folder of runs controllers may be, and the run's log folder.
     """
     try:
         from snakemake.dag import DAG
@@ -103,7 +122,7 @@ def let_resume(runs: Callable[[], Path]) -> None:
             return found
         from .peers import left_jobs
 
-        left = left_jobs(runs())
+        left = left_jobs(*folders())
         ours = [file for file in found if os.path.abspath(file) in left]
         dag.forcefiles.update(ours)
         return [file for file in found if file not in ours]

@@ -54,9 +54,9 @@ class IncompleteMarks:
 
     def __init__(self, workflow: Any) -> None:
         self._persistence = workflow.persistence
-        # Without these options Snakemake runs nothing where outputs are marked.
+        # Without these options Snakemake runs nothing where outputs are marked, but what it is let resume.
         options = workflow.dag_settings, workflow.dag
-        self._may_have_been = any(
+        self._may_have_been = bool(getattr(workflow.dag, "forcefiles", False)) or any(
             getattr(one, name, False) for one in options for name in ("force_incomplete", "ignore_incomplete")
         )
         self._before: set[str] = set()

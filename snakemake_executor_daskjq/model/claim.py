@@ -1,6 +1,7 @@
 """What a job is, whichever run submits it: for runs that follow on one whose Snakemake has died.
 
-Runs know the same job by its outputs. One without any has a rule without wildcards, which has no other: by its name.
+Runs know the same job by its outputs; one without any by a name that holds its working directory, Snakefile and rule,
+which has no wildcards then, and no other job.
 """
 
 from __future__ import annotations
@@ -11,18 +12,20 @@ from typing import NamedTuple
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a run says of a job of its own, whose key is that of the job which an earlier run has marked as begun.
+    """What a run says of a job of its own.
 
     Attributes
     ----------
     mark : a digest of all that the job does; two jobs with the same are the same job.
     outputs : its output files, as absolute paths.
     logs : its log and benchmark files, likewise.
+    name : what it is known by where it has no outputs.
     """
 
     mark: str
     outputs: tuple[str, ...]
     logs: tuple[str, ...] = ()
+    name: str = ""
 
     @property
     def writes(self) -> tuple[str, ...]:

@@ -158,8 +158,7 @@ class Core:
             case messages.Woken():
                 self._woken_at = math.inf
             case messages.RunBegins():
-                self.runs.begin(event.run, event.history, now)
-                self.pilots.keep_s = event.keep_s
+                self.runs.begin(event.run, event.history, event.keep_s, now)
                 self.pilots.introduce(event.run)
             case messages.RunEnds():
                 self._end_run(event.run, now)
@@ -223,6 +222,7 @@ class Core:
                     self.runs[run].pilot_left(pilot, now)
             self._out.add(messages.RunOver(run, self.runs[run].summary, self.runs[run].never_placed))
             self.runs.end(run)
+            self._ready.forget(run)
 
     def _replace(self, request: Request, keys: Iterable[str], now: float) -> None:
         """Queue a job once others that are left are over."""

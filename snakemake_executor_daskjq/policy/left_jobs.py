@@ -43,6 +43,11 @@ class Successors:
             keys.discard(key)
         return self._take([request for request, keys in self._waiting.values() if not keys])
 
+    def drop(self, key: str) -> tuple[int, set[str]] | None:
+        """Take out one by its own key: its run, and what it waits for; None where it does not wait."""
+        request, keys = self._waiting.pop(key, (None, set()))
+        return None if request is None else (request.run, keys)
+
     def of(self, run: int) -> list[Request]:
         """Those of a run."""
         return [request for request, _ in self._waiting.values() if request.run == run]
@@ -100,17 +105,24 @@ class LeftJobs:
 
     def end_for(self, request: Request, keys: Iterable[str], now: float) -> bool:
         """End jobs for one that comes after them, and forget those of them that wait. False where none runs."""
+        keys = list(keys)
+        first: set[str] = set()
+        for key in keys:
+            if (dropped := self.successors.drop(key)) is not None:  # it waits itself: for the same
+                run, awaited = dropped
+                first |= awaited
+                self._out.record(journal.JobTakenOver(key=key, by=request.run), run)
         left = [self._jobs[key] for key in keys if key in self._jobs]
-        running = [job for job in left if job.pilot]
         for job in left:
             if not job.pilot:
                 self._forget(job, request.run, now)
             elif not job.is_unwanted:
                 job.is_unwanted = True
                 self._out.add(messages.EndJob(job.request.key, job.pilot))
-        if running:
-            self.successors.add(request, [job.request.key for job in running])
-        return bool(running)
+        first |= {job.request.key for job in left if job.pilot}
+        if first:
+            self.successors.add(request, first)
+        return bool(first)
 
     def had_ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
         """Report the end of a job that has ended before it was submitted (once more)."""

@@ -74,7 +74,6 @@ class Pilots:
         self.spending = Spending(budget)
         self.pools = {pool.name: pool for pool in pools}
         self.starts = dict.fromkeys(self.pools, Starts())
-        self.keep_s = 0.0  # so long pilots without a job stay at the least
         self.ledger = Ledger()
         self.watch = QueueWatch()
         self._pilots: dict[str, Pilot] = {}
@@ -168,7 +167,7 @@ class Pilots:
         if not idle:
             return
         counts = Counter(pilot.pool.name for pilot in running)
-        for name, why in idle_pilots(idle, prospects(dict(counts)), now, self.keep_s):
+        for name, why in idle_pilots(idle, prospects(dict(counts)), now, self._runs.keep_s):
             self._end(self._pilots[name], why, now)
             self._out.tell(f"Pilot {name} had nothing to do and ends ({why}).")
 
@@ -178,7 +177,7 @@ class Pilots:
         due = [
             pilot.idle_since + wait_s
             for pilot in idle
-            for wait_s in (min(NO_MORE_WORK_S, pilot.pool.idle_timeout_s), pilot.pool.idle_timeout_s, self.keep_s)
+            for wait_s in (min(NO_MORE_WORK_S, pilot.pool.idle_timeout_s), pilot.pool.idle_timeout_s, self._runs.keep_s)
         ]
         due += [starts.not_before for starts in self.starts.values()]
         if len(self._requested_at) == SUBMISSIONS_A_MINUTE:

@@ -173,6 +173,11 @@ class ReadyQueue:
             while group.run == run and group.waiting:
                 self.take(group, 0)
 
+    def forget(self, run: int) -> None:
+        """A run is over, and nothing of it waits."""
+        self._groups = {key: group for key, group in self._groups.items() if group.run != run}
+        self.last_pilot = {key: pilot for key, pilot in self.last_pilot.items() if key[0] != run}
+
     def take_like(self, request: Request) -> Request | None:
         """Take out a job of the same rule, priority and shape; None if none waits."""
         group = self._groups.get(_key(request))

@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class Run:
     """One run.
 
-    `has_given_up` says that its jobs that wait can't be placed any more, `is_ending` that it is over with the last of
-    those that run; `never_placed` are its jobs that were waiting then.
+    `keep_s` is how long pilots without a job are to stay for others. `has_given_up` says that its jobs that wait can't
+    be placed any more, `is_ending` that it is over with the last of those that run; `never_placed` are its jobs that
+    were waiting then.
     """
 
     began_at: float
     estimates: Estimates
     summary: Summary
+    keep_s: float = 0.0
     has_given_up: bool = False
     is_ending: bool = False
     never_placed: frozenset[str] = frozenset()
@@ -42,6 +44,7 @@ class Runs:
 
     def __init__(self) -> None:
         self._runs: dict[int, Run] = {}
+        self._kept_s = 0.0
 
     def __getitem__(self, number: int) -> Run:
         return self._runs[number]
@@ -56,11 +59,17 @@ class Runs:
     def __iter__(self) -> Iterator[int]:
         return iter(self._runs)
 
-    def begin(self, number: int, history: Mapping[str, Usage], now: float) -> None:
-        self._runs[number] = Run(now, Estimates(history), Summary())
+    def begin(self, number: int, history: Mapping[str, Usage], keep_s: float, now: float) -> None:
+        self._runs[number] = Run(now, Estimates(history), Summary(), keep_s)
 
     def end(self, number: int) -> None:
-        del self._runs[number]
+        last = self._runs.pop(number)
+        self._kept_s = last.keep_s
+
+    @property
+    def keep_s(self) -> float:
+        """So long pilots without a job stay for others, as one of the runs wants, or the last one that was there."""
+        return max((run.keep_s for run in self._runs.values()), default=self._kept_s)
 
     def pilot_left(self, pilot: Pilot, now: float) -> None:
         """A pilot that was connected is none any more."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ..workflow import PILOT, Workflow
+from ..workflow import CONTROLLER, PILOT, Workflow
 from .test_keep import daskjq, pilots_of
 
 SHORT = """
@@ -144,6 +144,44 @@ def test_without_keep_a_killed_snakemakes_jobs_end(lab: Workflow) -> None:
     assert not [one for one in lab.processes() if "until [ -e go ]" in " ".join(one.cmdline())]
 
 
+ALIKE = """
+    rule notify:
+        shell: "echo begun >> marks; until [ -e go ]; do sleep 0.1; done"
+"""
+
+
+def test_like_named_rules_of_two_workflows_are_not_taken_for_the_same(lab: Workflow) -> None:
+    one, two = beside(lab, "one").write(ALIKE), beside(lab, "two").write(ALIKE)
+    process = one.start(*USE, "--daskjq-keep", "5m", "notify")
+    one.wait_for("marks")
+    process.kill()
+    process.wait(10)
+    one.wait_until(lambda: list(one.folder.glob(".snakemake/daskjq/runs/*/left.json")))
+    assert one.run("--unlock") == 0
+    assert "use it (--daskjq-controller lab)" in refused(one, "--jobs", "1", "notify")
+    (two.folder / "go").touch()
+    assert two.run(*USE, "notify") == 0, two.output
+    again = one.start(*USE, "--daskjq-keep", "5m", "notify")
+    one.wait_until(lambda: one.journal("job_submitted"))
+    (one.folder / "go").touch()
+    assert again.wait(30) == 0, one.output
+    assert (one.read("marks"), two.read("marks")) == ("begun\n", "begun\n")
+    assert not list(one.folder.glob(".snakemake/daskjq/runs/*/left.json"))
+
+
+def test_ctrl_c_where_it_was_started_ends_it_with_its_runs(workflow: Workflow) -> None:
+    workflow.env["XDG_STATE_HOME"] = str(workflow.folder / "state")
+    process = started(beside(workflow, "lab"), "lab", "--daskjq-cores", "2")
+    one = beside(workflow, "one").write(HELD)
+    run = one.start(*USE)
+    one.wait_for("marks")
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    assert workflow.started_as(CONTROLLER) == workflow.started_as(PILOT) == []
+    assert run.wait(30) != 0
+    assert "'daskjq start', which had started the controller, has ended it" in one.output
+
+
 def test_stop_ends_it_with_its_runs(lab: Workflow) -> None:
     one = beside(lab, "one").write(HELD)
     process = one.start(*USE)
@@ -174,7 +212,7 @@ def test_what_can_not_be_is_told(lab: Workflow) -> None:
     again = daskjq(lab, "start", "lab")
     assert (again.returncode, again.stderr) == (
         1,
-        "daskjq: A controller lab runs already: 'daskjq status lab' shows it.\n",
+        "daskjq: A controller lab runs already on this host: 'daskjq status lab' shows it.\n",
     )
     wrong = daskjq(lab, "start", "moon", "--daskjq-system", "moon")
     assert (wrong.returncode, "--daskjq-system: found 'moon'" in wrong.stderr) == (1, True), wrong.stderr

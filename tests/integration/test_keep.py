@@ -102,7 +102,22 @@ LONG = """
 """
 
 
-def test_ctrl_c_ends_jobs_and_keeps_pilots_and_a_second_one_ends_all(workflow: Workflow) -> None:
+STUBBORN = LONG.replace("sleep 300; touch", "trap '' TERM; while :; do sleep 1; done; touch")
+
+
+def test_a_second_ctrl_c_ends_all(workflow: Workflow) -> None:
+    workflow.write(STUBBORN)
+    process = workflow.start(*KEEP, "5m")
+    workflow.wait_until(lambda: len(list(workflow.folder.glob("begun-*"))) == 2)
+    process.send_signal(signal.SIGINT)
+    workflow.wait_until(lambda: "jobs; pilots are kept" in workflow.output)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    assert "ending jobs, and now all pilots, too" in workflow.output
+    assert workflow.leftovers(timeout=0) == []
+
+
+def test_ctrl_c_ends_jobs_and_keeps_pilots(workflow: Workflow) -> None:
     workflow.write(LONG)
     process = workflow.start(*KEEP, "5m")
     workflow.wait_until(lambda: len(list(workflow.folder.glob("begun-*"))) == 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
@@ -30,18 +31,18 @@ def killed_at_work(workflow: Workflow, seconds: float) -> None:
     workflow.write(SNAKEFILE.replace("SECONDS", str(seconds)))
     process = workflow.start(*KEEP, "5m")
     workflow.wait_until(lambda: len(begun(workflow)) == (4 if seconds < 300 else 2))
+    killed(process)
+
+
+def killed(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.wait(10)
 
 
-def test_running_jobs_are_taken_over_and_each_runs_once(workflow: Workflow) -> None:
-    killed_at_work(workflow, 3)
-    assert workflow.run("--unlock") == 0
-    assert workflow.run(*KEEP, "5m") == 0, workflow.output[-3000:]
-    assert begun(workflow) == {f"marks-{i}": 1 for i in range(8)}
-    assert all((workflow.folder / f"{i}.txt").read_text() == f"{i}\n" for i in range(8))
-    assert daskjq(workflow, "stop").returncode == 0
-    assert workflow.leftovers() == []
+def taken_over(workflow: Workflow) -> int:
+    """How many jobs of earlier runs the last one has taken over while they ran."""
+    earlier = [folder / "journal.jsonl" for folder in workflow.run_folders[:-1]]
+    return sum(path.read_text().count('"job_taken_over"') for path in earlier)
 
 
 def test_what_has_ended_meanwhile_is_not_run_again(workflow: Workflow) -> None:
@@ -116,25 +117,61 @@ def test_jobs_of_each_kind_are_taken_over(workflow: Workflow) -> None:
     kinds = {f"marks-{name}" for name in ("shell", "run", "script", "shadow", "group-1", "group-2", "many", "nothing")}
     process = workflow.start(*run)
     workflow.wait_until(lambda: begun(workflow).keys() == kinds, 60)
-    process.kill()
-    process.wait(10)
+    killed(process)
     assert workflow.run("--unlock") == 0
     again = workflow.start(*run)
     workflow.wait_until(lambda: len(workflow.journal("job_submitted")) == 8)
     (workflow.folder / "go").touch()
     assert again.wait(60) == 0, workflow.output[-3000:]
     assert begun(workflow) == dict.fromkeys(kinds, 1), workflow.output[-3000:]
+    assert taken_over(workflow) == 8
     assert (workflow.folder / "shell.tsv").exists()
     assert daskjq(workflow, "stop").returncode == 0
     assert workflow.leftovers() == []
 
 
 def test_who_can_not_have_them_is_told_so(workflow: Workflow) -> None:
+    """Also where there is another controller that has what is asked for."""
+    workflow.write(SNAKEFILE.replace("SECONDS", "0"))
+    assert workflow.run("--jobs", "unlimited", "--daskjq-cores", "1", "--daskjq-keep", "5m") == 0
+    workflow.run("--jobs", "1", "--delete-all-output", executor="")
+    for marks in workflow.folder.glob("marks-*"):
+        marks.unlink()
     killed_at_work(workflow, 300)
     assert workflow.run("--unlock") == 0
     assert workflow.run("--jobs", "unlimited", "--daskjq-cores", "1", "--rerun-incomplete") != 0
-    assert "2 jobs that run" in workflow.output
+    assert "are running (at most 2)" in workflow.output
+    assert "it asks for other pilots (what describes its pilots)" in workflow.output
     assert "or end those jobs first with 'daskjq stop'" in workflow.output
+    assert daskjq(workflow, "stop").returncode == 0
+    assert workflow.leftovers() == []
+
+
+CHANGED = """
+    rule all:
+        input: "a.txt", "b.txt"
+    rule one:
+        input: "{i}.in"
+        output: "{i}.txt"
+        shell: "echo begun >> marks-{wildcards.i}; until [ -e go ]; do sleep 0.1; done; cp {input} {output}"
+"""
+
+
+def test_a_job_whose_input_has_changed_runs_anew(workflow: Workflow) -> None:
+    workflow.write(CHANGED)
+    for name in "ab":
+        (workflow.folder / f"{name}.in").write_text("old\n")
+    process = workflow.start(*KEEP, "5m")
+    workflow.wait_until(lambda: len(begun(workflow)) == 2)
+    killed(process)
+    assert workflow.run("--unlock") == 0
+    (workflow.folder / "b.in").write_text("new\n")
+    again = workflow.start(*KEEP, "5m")
+    workflow.wait_until(lambda: begun(workflow).get("marks-b") == 2)
+    (workflow.folder / "go").touch()
+    assert again.wait(60) == 0, workflow.output[-3000:]
+    assert [workflow.read(f"{name}.txt") for name in "ab"] == ["old\n", "new\n"]
+    assert begun(workflow) == {"marks-a": 1, "marks-b": 2}
     assert daskjq(workflow, "stop").returncode == 0
     assert workflow.leftovers() == []
 
@@ -152,8 +189,7 @@ def test_whenever_it_is_killed_each_job_runs_once(workflow: Workflow) -> None:
         more = chance.randint(1, 4)
         workflow.wait_until(lambda wanted=before + more: len(begun(workflow)) >= min(count, wanted), 60)  # type: ignore[misc]
         time.sleep(chance.random())  # any moment of a run is as good
-        process.kill()
-        process.wait(10)
+        killed(process)
         assert workflow.run("--unlock") == 0
     assert workflow.run(*KEEP, "5m") == 0, workflow.output[-3000:]
     assert begun(workflow) == {f"marks-{i}": 1 for i in range(count)}, seed

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-async def visited(folder: Path) -> list[int]:
+async def visited(folder: Path, monkeypatch: pytest.MonkeyPatch | None = None) -> list[int]:
     pids: list[int] = []
     came = asyncio.Event()
 
@@ -38,6 +38,8 @@ async def visited(folder: Path) -> list[int]:
     assert stat.S_IMODE((folder / door.NAME).stat().st_mode) == 0o600
     assert doors(folder.parent) == [folder]
     with knock(folder) as sock:
+        if monkeypatch is not None:
+            monkeypatch.setattr(door, "peer_of", lambda sock: PeerOf(os.getpid(), os.getuid() + 1, 0))
         sock.setblocking(False)
         assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 1), 10) == b""
     await opened.close()
@@ -50,8 +52,7 @@ def test_who_knocks_is_known_by_the_kernel(folder: Path) -> None:
 
 
 def test_other_users_are_turned_away(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "peer_of", lambda sock: PeerOf(os.getpid(), os.getuid() + 1, 0))
-    assert asyncio.run(visited(folder)) == []
+    assert asyncio.run(visited(folder, monkeypatch)) == []
 
 
 def test_a_dead_controllers_socket_is_not_open(folder: Path) -> None:
@@ -68,8 +69,9 @@ def test_who_does_not_answer_may_live_on_another_host_or_listen_no_more(folder: 
     for record, found in (
         (replace(own, pid=ENDED), None),
         (replace(own, host="another", pid=ENDED), None),  # a container with the same kernel
-        (replace(own, boot="another", pid=ENDED), None),  # the same host, before it was booted
-        (other := replace(own, host="another", boot="another", pid=ENDED, left=3), other),
+        (replace(own, boot="another"), None),  # the same host, before it was booted: the process is another
+        (replace(own, started_at=own.started_at - 60), None),  # and here
+        (other := replace(own, host="another", boot="another"), other),
     ):
         record.write(folder)
         assert silent(folder) == found
@@ -79,16 +81,17 @@ def test_who_does_not_answer_may_live_on_another_host_or_listen_no_more(folder: 
     assert doors(folder.parent) == []
 
 
-def test_what_a_killed_snakemake_has_left_is_written_beside_the_socket(folder: Path) -> None:
-    async def body() -> Record | None:
+def test_nobody_speaks_to_another_user(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body() -> None:
         opened = await Door.open(folder, _nobody)
-        opened.tell_left(2)
-        found = silent(folder)
+        monkeypatch.setattr(door, "peer_of", lambda sock: PeerOf(os.getpid(), os.getuid() + 1, 0))
+        with pytest.raises(PermissionError, match="is another user"):
+            knock(folder)
+        monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+        assert doors(folder.parent) == []
         await opened.close()
-        return found
 
-    assert asyncio.run(body()) == replace(Record.of_this_process(), left=2)
-    assert not list(folder.iterdir())
+    asyncio.run(body())
 
 
 async def _nobody(*_: object) -> None: ...

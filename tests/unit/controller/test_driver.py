@@ -77,7 +77,8 @@ class Told:
     def learn(self, rule: str, usage: Usage) -> None:
         self.history.learn(rule, usage)
 
-    def drop_workers(self, leader: str) -> None: ...
+    def dask_workers(self, key: str) -> Path:
+        raise AssertionError("no job here has Dask workers")
 
     def tell(self, text: str) -> None: ...
 

@@ -50,7 +50,7 @@ def sent(*frames: Frame) -> list[Frame]:
 
 @given(configs, st.none() | st.integers())
 def test_open(config: Config, cores_limit: int | None) -> None:
-    (frame,) = sent(protocol.open_frame(config, cores_limit))
+    (frame,) = sent(protocol.open_frame(config, cores_limit, {"python": "/usr"}))
     assert protocol.read_open(frame) == (config, cores_limit)
 
 
@@ -61,7 +61,8 @@ def test_begin(begin: protocol.Begin, outlook: Outlook) -> None:
     assert protocol.read_learn(second) == outlook
 
 
-claims = st.none() | st.builds(Claim, names, st.lists(names, max_size=2).map(tuple))
+files = st.lists(names, max_size=2).map(tuple)
+claims = st.none() | st.builds(Claim, names, files, files, names)
 
 
 @given(st.lists(st.tuples(requests, names, claims), max_size=3))

@@ -75,10 +75,12 @@ class Begun:
     number: int = 1
     keep_s: float = 0.0
     has_begun: bool = True
+    is_owner: bool = False
+    speaker: Any = None
 
 
-def connection(number: int = 1, keep_s: float = 0.0) -> Any:
-    return Begun(number, keep_s)
+def connection(number: int = 1, keep_s: float = 0.0, **more: Any) -> Any:
+    return Begun(number, keep_s, **more)
 
 
 def test_there_is_one_end_of_the_time_that_pilots_are_kept(play: Play) -> None:
@@ -101,7 +103,7 @@ def test_jobs_that_were_left_have_all_the_time(play: Play) -> None:
         server._leave()
         assert server._timer is None
         service.running = 0
-        server._left_has_changed()
+        server._leave()
         assert server._timer is not None
 
     play(scenario)
@@ -130,8 +132,7 @@ def test_the_end_of_all_overtakes_that_of_a_run(play: Play) -> None:
         assert service.stops == 0
         server._end_all(cancel=True)
         service.may_end.set()
-        assert await ending == STOPPED
-        assert not STOPPED.is_kept
+        assert await ending == STOPPED  # which does not say that pilots are kept
         assert service.stops == 1
 
     play(scenario)
@@ -152,6 +153,50 @@ def test_a_run_that_keeps_nothing_leaves_what_another_uses_or_has_left(play: Pla
         server.insist(connection())
         assert server._is_due.is_set()
         assert not (await server.run_ends(connection(), cancel=False)).is_kept
+
+    play(scenario)
+
+
+def test_jobs_that_were_left_keep_their_time_when_a_run_without_comes_and_goes(play: Play) -> None:
+    async def scenario(server: Any, service: FakeService) -> None:
+        service.may_end.set()
+        service.running = 1
+        await server.run_ends(connection(keep_s=0.0), cancel=False)
+        assert server._keep_s == 3600.0
+        service.running = 0
+        await server.run_ends(connection(keep_s=60.0), cancel=False)
+        assert server._keep_s == 60.0
+
+    play(scenario)
+
+
+def test_who_only_asks_changes_no_time(play: Play) -> None:
+    async def scenario(server: Any, service: FakeService) -> None:
+        server._leave()
+        timer = server._timer
+
+        async def asks(pid: int) -> None:
+            assert server._timer is timer
+
+        await server._serve(SimpleNamespaceWithHash(number=0, serve=asks), 1)
+        assert server._timer is timer
+        assert not timer.cancelled()
+
+    play(scenario)
+
+
+class SimpleNamespaceWithHash(SimpleNamespace):
+    __hash__ = object.__hash__
+
+
+def test_the_end_of_who_has_started_it_for_others_is_the_end_of_all(play: Play) -> None:
+    async def scenario(server: Any, service: FakeService) -> None:
+        told: list[str] = []
+        speaker = SimpleNamespaceWithHash(give_up=lambda error: told.append(str(error)))
+        server._connections[connection(2, speaker=speaker)] = None
+        service.may_end.set()
+        assert await server.run_ends(connection(1, 3600.0, is_owner=True), cancel=True) == STOPPED
+        assert told == ["'daskjq start', which had started the controller, has ended it"]
 
     play(scenario)
 
