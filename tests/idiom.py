@@ -33,15 +33,15 @@ class Idiom:
     def __str__(self) -> str:
         return " ".join([self.name, *self.options, *(f"{name}={value}" for name, value in self.env.items())])
 
-    def verify(self, folder: Path) -> None:
-        """Run it under `local`, at each level and by default; tell all that differ."""
+    def verify(self, folder: Path, levels: Sequence[str] = COLDER) -> None:
+        """Run it under `local`, at these levels and by default; tell all that differ."""
 
         def at(level: str) -> Ended:
             return run(FOLDER / self.name, folder, level, self.options, self.env, self.prepare)
 
         local = at(LOCAL)
         wrong = []
-        for level in (*COLDER, DEFAULT):
+        for level in (*levels, DEFAULT):
             try:
                 self._compare(local, at(level))
             except AssertionError as error:  # the other levels are worth knowing, too
