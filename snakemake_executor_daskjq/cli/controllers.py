@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..config.settings import configure
 from ..controller import names, protocol
-from ..controller.door import doors, knock, peer_of, remove, runs, silent
+from ..controller.door import RECORD, doors, knock, peer_of, remove, runs, silent
 from ..controller.protocol import Begin
 from ..errors import DaskjqError, SettingError
 from ..executor.controller import Controller
@@ -34,8 +34,9 @@ STOP_S = 120.0
 LOOK_S = 0.05
 
 
-def _runs_already(name: str, host: str) -> DaskjqError:
-    return DaskjqError(f"A controller {name} runs already on {host}: 'daskjq status {name}' shows it.")
+def _runs_already(name: str, host: str, file: Path) -> DaskjqError:
+    down = "" if host == "this host" else f" If {host} is down, remove {file}."
+    return DaskjqError(f"A controller {name} runs already on {host}: 'daskjq status {name}' shows it.{down}")
 
 
 class _Says:
@@ -72,21 +73,21 @@ def start(name: str, settings: ExecutorSettings, cores: int | None) -> int:
         except OSError:
             host = pass_by(RunFolder(base, path.name), lambda text: says.hear("tell", text)) or ""
         if host:
-            raise _runs_already(name, host)
+            raise _runs_already(name, host, path / RECORD)
     folder = RunFolder(base)
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is not signal.SIG_IGN:  # as SIGHUP is under nohup
             signal.signal(signum, lambda *_: says.is_over.set())
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(base, os.O_RDONLY | os.O_CLOEXEC)
+        lock = os.open(base / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise _runs_already(name, "this host") from None
+            raise DaskjqError(f"A controller {name} is just being started, or runs already.") from None
         except OSError:  # a file system without locks
             pass
-        controller = Controller(Own(config, cores), config.lease_s, says)
+        controller = Controller(Own(config, cores, for_others=True), config.lease_s, says)
         pools = controller.pools()
         folder.create()
         controller.begin(Begin(folder.base, folder.name, str(Path.cwd()), dict(os.environ), listens=True), folder)

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 KNOWN = (End.SUCCEEDED, End.FAILED, End.OUT_OF_MEMORY, End.OVER_RUNTIME)
 """Ends of jobs that were theirs: after others, a job starts anew."""
 
+HEARD_S = 600.0
+"""After it has heard of a job's success, Snakemake notes that within this time."""
+
 
 @dataclass(slots=True)
 class Entry:
@@ -56,8 +59,14 @@ class Left:
         self._ending: set[int] = set()
 
     def leave(self, run: int, place: Place) -> None:
-        """A run's Snakemake has died."""
+        """A run's Snakemake has died. Successes that it has heard of some time ago are done."""
         self._places[run] = place
+        own = {key: entry for key, entry in self._jobs.items() if entry.request.run == run}
+        latest = max((entry.outcome.ended_at for entry in own.values() if entry.outcome), default=0.0)
+        for key, entry in own.items():
+            success = entry.outcome is not None and entry.outcome.end is End.SUCCEEDED and entry.is_reported
+            if success and entry.outcome is not None and entry.outcome.ended_at < latest - HEARD_S:
+                self._forget(key)
 
     def running(self) -> int:
         """How many jobs run that were left."""
@@ -90,33 +99,20 @@ class Left:
         """A run is about to end: its jobs are ended, which may take a while."""
         self._ending.add(run)
 
-    def over(self, run: int, *, is_done: bool = False, base: str = "") -> None:
-        """Nothing of a run runs any more.
-
-        How jobs of a run that was left have ended is kept, until one in the same log folder has come to its end
-        (`is_done`).
-        """
+    def over(self, run: int) -> None:
+        """Nothing of a run runs any more. How jobs of one that was left have ended is kept for whoever asks."""
         self._ending.discard(run)
         was_left = run in self._places
         for key in [key for key, entry in self._jobs.items() if entry.request.run == run]:
             if not was_left or self._jobs[key].outcome is None:
                 self._forget(key)
-        if is_done:
-            for earlier in [one for one, place in self._places.items() if place.base == base]:
-                if not self._going_on[earlier]:
-                    self._drop(earlier)
-
-    def _drop(self, run: int) -> None:
-        for key in [key for key, entry in self._jobs.items() if entry.request.run == run]:
-            if not self._jobs[key].is_replaced:
-                self._forget(key)
-        if not any(entry.request.run == run for entry in self._jobs.values()):
-            del self._places[run], self._going_on[run]
+        self._going_on.pop(run, None)
 
     def give_up(self, run: int) -> None:
-        """None of a run's jobs that have not ended ever will."""
-        for key in list(self._going_on[run]):
-            self._forget(key)
+        """What is left of a run starts nowhere any more: what runs of it is ended."""
+        for key in self._going_on[run]:
+            self._jobs[key].is_replaced = True
+        self._going_on[run].clear()
 
     def ended(self, request: Request, outcome: Outcome, pilot: str) -> None:
         """A job has ended, which its Snakemake may not live to note: that is kept for whoever asks."""
@@ -129,16 +125,18 @@ class Left:
         else:
             self._forget(request.key)
 
-    def submitted(self, request: Request, claim: Claim | None) -> Event:
-        """What a job's submission is to the core: one that goes on, has ended, comes after others, or is new.
+    def check(self, requests: Iterable[Request]) -> None:
+        """Raises TakenOverError where another run that lives has taken over the same job."""
+        for request in requests:
+            earlier = self._jobs.get(request.key)
+            if earlier is not None and earlier.outcome is None and not self._is_left(earlier):
+                raise TakenOverError(request.rule)
 
-        Raises TakenOverError where another run that lives has taken over the same job.
-        """
+    def submitted(self, request: Request, claim: Claim | None) -> Event:
+        """What a job's submission is to the core: one that goes on, has ended, comes after others, or is new."""
         if claim is None:
             return messages.JobsSubmitted((request,))
         earlier = self._jobs.get(request.key)
-        if earlier is not None and earlier.outcome is None and not self._is_left(earlier):
-            raise TakenOverError(request.rule)
         event: Event
         if earlier is None or earlier.is_replaced or earlier.claim.mark != claim.mark or not self._is_left(earlier):
             event = messages.JobReplaces(request, self._to_end_for(request, claim))

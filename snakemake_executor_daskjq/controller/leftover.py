@@ -7,12 +7,9 @@ import json
 import os
 import socket
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from ..journal import journal
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from .door import silent
 
 FILE = "left.json"
 
@@ -27,22 +24,25 @@ class Leftover:
     jobs : how many they were when it died.
     controller : the folder of the controller that has them.
     host : where that is.
+    file : which says this.
     """
 
     run: str
     jobs: int
     controller: str
     host: str
+    file: str
 
     @classmethod
-    def here(cls, run: str, jobs: int, controller: Path) -> Leftover:
-        return cls(run, jobs, str(controller), socket.gethostname())
+    def here(cls, jobs: int, controller: Path, folder: Path) -> Leftover:
+        """`folder` is the run's."""
+        return cls(folder.name, jobs, str(controller), socket.gethostname(), str(folder / FILE))
 
-    def write(self, folder: Path) -> None:
+    def write(self) -> None:
         """Raises OSError."""
-        new = folder / f"{FILE}.new"
+        new = Path(f"{self.file}.new")
         new.write_text(json.dumps(asdict(self)))
-        new.replace(folder / FILE)
+        new.replace(self.file)
 
 
 def forget(folder: Path) -> None:
@@ -52,10 +52,15 @@ def forget(folder: Path) -> None:
 
 
 def leftovers(runs: Path) -> list[Leftover]:
-    """Those of a folder of runs. Where a controller that has died has left one, its journal is not locked any more."""
+    """Those of a folder of runs. What a controller that has died has left is removed: its pilots end by themselves."""
     found = []
     for path in sorted(runs.glob(f"*/{FILE}")):
         with contextlib.suppress(OSError, ValueError, TypeError):
-            if path.stat().st_uid == os.getuid() and journal.is_written(path.parent / "journal.jsonl"):
-                found.append(Leftover(**json.loads(path.read_text())))
+            if path.stat().st_uid != os.getuid():
+                continue
+            one = Leftover(**json.loads(path.read_text()))
+            if silent(Path(one.controller)) is not None:  # it lives, or is on another host
+                found.append(one)
+            else:
+                forget(path.parent)
     return found

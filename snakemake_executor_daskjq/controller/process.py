@@ -235,7 +235,8 @@ class Server:
             config, cores_limit = protocol.read_open(message)
             found = differences((self._config, self._cores_limit, self._surroundings), (config, cores_limit, asked))
         if found:
-            connection.speaker.send(protocol.text_frame("differs", ", ".join(found[:MOST_SHOWN])))
+            told = protocol.text_frame("differs", ", ".join(found[:MOST_SHOWN]))
+            connection.speaker.send(told | {"left": self._left()})
             return
         self._admit(connection, config, message["base"])
         connection.speaker.send({"op": "ready"})
@@ -300,7 +301,7 @@ class Server:
 
     def _told_to_end(self) -> None:
         self._tell_end("the controller was told to end (SIGTERM)")
-        if self._door is not None or not self._connections:
+        if self._door is not None or not any(one.number for one in self._connections):
             self._end_all(cancel=True)
 
     def _unseen(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -95,7 +95,7 @@ class Run:
     def write_leftover(self, jobs: int, controller: Path) -> None:
         """Tell later runs that so many jobs of it go on under a controller."""
         try:
-            Leftover.here(self.place.name, jobs, controller).write(self._folder.path)
+            Leftover.here(jobs, controller, self._folder.path.absolute()).write()
         except OSError as error:
             print(f"what is left of run {self.place.name} could not be noted: {error}", file=sys.stderr)
 

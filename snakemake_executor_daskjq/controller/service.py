@@ -85,6 +85,8 @@ class Service:
     def submit(self, number: int, jobs: Iterable[Job]) -> None:
         """Take over a batch of a run's jobs. Raises TakenOverError for one that is another's."""
         self._driver.settle()  # what has just ended is known as that
+        jobs = list(jobs)
+        self.left.check(request for request, _, _ in jobs)
         self._driver.submit(number, [(self.left.submitted(request, claim), spec) for request, spec, claim in jobs])
         self._close_left()
 
@@ -144,7 +146,7 @@ class Service:
                 (*lines, f"jobs of this run have not ended in {END_S:.0f} s; they end with their pilots."),
             )
         run = self._runs.pop(number)
-        self.left.over(number, is_done=not cancel, base=run.place.base)
+        self.left.over(number)
         return Stopped(over.waiting, run.close(over.summary, cancelled=cancel))
 
     def _close(self, number: int, *, cancelled: bool) -> tuple[str, ...]:

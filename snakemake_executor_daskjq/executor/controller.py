@@ -162,6 +162,11 @@ class Controller:
         return self._stopped
 
     @property
+    def runs_on(self) -> bool:
+        """Whether it was lost, and its process, which others may use, runs still; and maybe this run's jobs."""
+        return bool(self._loss) and self._peer.runs_on
+
+    @property
     def loss(self) -> str:
         """How the controller was lost, or "" where it has ended as it should."""
         return self._loss
@@ -277,6 +282,7 @@ class Controller:
                 self._hears.hear(level, frame["text"])
             case "give_up":
                 self._hears.give_up(frame["text"])
+                self._fail(frame["text"])
             case "pools":
                 self._admitted.set_result(protocol.read_pools(frame))
             case "ready":
@@ -302,7 +308,7 @@ class Controller:
     def _bury(self, why: str) -> None:
         """The controller has ended without a last word, or has to be given up: end what it had, and tell."""
         words = self._peer.bury(f"crashed ({self._crash})" if self._crash else why, self._folder)
-        if self._folder is not None:
+        if self._folder is not None and not self._peer.runs_on:
             with contextlib.suppress(OSError):
                 journal.end_abandoned(self._folder.journal_path)
         self._loss = words

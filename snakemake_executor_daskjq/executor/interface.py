@@ -284,7 +284,7 @@ class Executor(RealExecutor):  # type: ignore[misc]
             self._reporting.tell(f"ending {len(submitted)} jobs{pilots}.")
         stopped = controller.stop(cancel=cancel)
         self._reporting.close()
-        for key, job in self._reporting.left():
+        for key, job in () if controller.runs_on else self._reporting.left():
             begun = job.is_sent and key not in stopped.waiting and key not in self._reporting.untouched
             self._reporting.interrupted(job, begun=begun)
         if self._direct is not None:

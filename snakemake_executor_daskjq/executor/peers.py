@@ -52,12 +52,13 @@ WORDS = 500
 class Peer(Protocol):
     """A controller's process at the other end of `socket`; `heard` is what it has said before anyone listened.
 
-    `may_be_shared` says whether other runs may use it.
+    `may_be_shared` says whether other runs may use it, `runs_on` whether it was left alone when it was lost.
     """
 
     socket: socket.socket
     heard: list[Frame]
     may_be_shared: bool
+    runs_on: bool
 
     def bury(self, why: str, folder: RunFolder | None) -> str:
         """It has ended without a last word, or does not answer (`why`): end what it had. Returns what to tell."""
@@ -72,10 +73,11 @@ class Peer(Protocol):
 class Own:
     """A process that this run has started."""
 
-    def __init__(self, config: Config, cores_limit: int | None) -> None:
+    def __init__(self, config: Config, cores_limit: int | None, *, for_others: bool = False) -> None:
         """Raises OSError."""
         self.heard: list[Frame] = []
-        self.may_be_shared = bool(config.keep_s)
+        self.may_be_shared = for_others or bool(config.keep_s)
+        self.runs_on = False
         self._scheduler = (config.scheduler,) if config.scheduler else ()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - until there is a folder
         self.socket, theirs = socket.socketpair()
@@ -105,11 +107,15 @@ class Own:
 
     def bury(self, why: str, folder: RunFolder | None) -> str:
         """Kill it if it runs still, unless others may use it, and end what it had."""
-        if why and self.may_be_shared and folder is not None and self._process.poll() is None:
-            words = (
-                f"The controller of the run {why}. Its process {self._process.pid} runs still, for others may use it"
-            )
-            return f"{words}: 'daskjq stop' ends it and its pilots."
+        if why and self.may_be_shared and folder is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(CLOSED_S)
+            if self._process.poll() is None:
+                self.runs_on = True
+                words = (
+                    f"The controller of the run {why}. Its process {self._process.pid} runs still: others may use it."
+                )
+                return f"{words} '{names.stop_command(folder.path)}' ends it and its pilots."
         if not why:  # the stream has ended, so the process does
             try:
                 self._process.wait(CLOSED_S)
@@ -152,6 +158,7 @@ class Kept:
     """One that an earlier run has left, and that has admitted this one."""
 
     may_be_shared = True
+    runs_on = False
 
     def __init__(self, sock: socket.socket, folder: RunFolder, heard: list[Frame]) -> None:
         self.socket = sock
@@ -169,6 +176,7 @@ class Kept:
         """End what it had, unless it runs still: others may use it."""
         words = f"The controller of run {self.folder.name} {why or 'has ended'}."
         if not _has_ended(self._pid, CLOSED_S):
+            self.runs_on = True
             stop = names.stop_command(self.folder.path)
             return f"{words} Its process {self._pid} runs still: '{stop}' ends it and its pilots."
         return f"{words} {swept(self.folder)} Its log: {self.folder.controller_log}"
@@ -198,10 +206,14 @@ def kept(config: Config, cores_limit: int | None, base: RunFolder, tell: Callabl
             case "pools":
                 admitted.append(Kept(sock, folder, frames))
                 continue
+            case "give_up":
+                raise DaskjqError(str(frames[0]["text"]))
             case "differs":
-                told = str(frames[0]["text"])
+                told, jobs = str(frames[0]["text"]), int(frames[0]["left"])
                 same = "start it with the same options, variables and versions as that one"
                 reasons[_real(path)] = f"it asks for other pilots ({told}): {same}"
+                if jobs:
+                    raise LeftJobsError(folder.name, jobs, reasons[_real(path)], "daskjq stop")
                 tell(
                     f"The pilots that run {folder.name} has left are not used, for this run asks for others ({told}). "
                     "They end when their time is over; 'daskjq stop' ends them now."
@@ -232,7 +244,9 @@ def _check_left(left: Iterable[Leftover], chosen: Kept | None, reasons: Mapping[
         stop = names.stop_command(folder)
         name = stop.removeprefix("daskjq stop").strip()
         reason = f"they are controller {name}'s: use it (--daskjq-controller {name})" if name else ""
-        reason = reasons.get(_real(folder)) or reason or f"their controller has its folder in {folder}, on {one.host}"
+        reason = reasons.get(_real(folder)) or reason or f"their controller has its folder in {folder}"
+        if one.host != socket.gethostname():
+            reason += f", on {one.host} (if that is down, remove {one.file})"
         raise LeftJobsError(one.run, one.jobs, reason, stop)
 
 

@@ -20,7 +20,7 @@ from .gangs import NEEDED
 from .rooms import NOBODY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from ..model.request import Request
     from .queue import Group, ReadyQueue
@@ -57,10 +57,9 @@ def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, 
     runs = turns.keys() - {NOBODY}
     ledger.shares.count(runs, ledger.held, now)
     while turns:
-        turn = min(turns, key=lambda run: (ledger.held[run] if run else -1, ledger.shares.had(run), run))
+        turn, most = _turn(turns, ledger)
         group = turns[turn][0]
         before = len(placed)
-        most = min((ledger.held[run] for run in turns if run != turn), default=math.inf) if turn else math.inf
         has_no_room = not group.waiting or (group.is_stuck and group.cores > most_cores)
         if has_no_room or _placed(group, gained, ready, ledger, most, placed, now):
             turns[turn].popleft()
@@ -70,6 +69,14 @@ def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, 
             most_cores = max((room.free["cores"] for room in gained), default=0)
     ledger.shares.count(runs, ledger.held, now)
     return placed
+
+
+def _turn(runs: Collection[int], ledger: Ledger) -> tuple[int, float]:
+    """Which run places its jobs next, and up to how many cores."""
+    if len(runs) == 1:
+        return next(iter(runs)), math.inf
+    turn = min(runs, key=lambda run: (ledger.held[run] if run else -1, ledger.shares.had(run), run))
+    return turn, min(ledger.held[run] for run in runs if run != turn) if turn else math.inf
 
 
 def _placed(

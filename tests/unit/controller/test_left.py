@@ -109,7 +109,7 @@ def test_two_runs_can_not_have_the_same(claim: Claim) -> None:
     jobs = left(claim)
     jobs.submitted(AGAIN, claim)
     with pytest.raises(TakenOverError, match="A job of rule a, which a killed Snakemake has left, is another run's"):
-        jobs.submitted(replace(AGAIN, run=3), claim)
+        jobs.check([replace(AGAIN, run=3)])
 
 
 def test_one_that_is_being_ended_is_waited_for_by_whoever_comes(claim: Claim) -> None:
@@ -128,6 +128,18 @@ def test_one_that_is_being_ended_is_waited_for_by_whoever_comes(claim: Claim) ->
     assert jobs.submitted(fourth, changed) == messages.JobReplaces(fourth, ())
 
 
+def test_what_is_given_up_is_waited_for_until_its_run_is_over(claim: Claim) -> None:
+    jobs = left(claim)
+    jobs.give_up(1)
+    assert jobs.over_runs() == {1}
+    assert jobs.submitted(OTHER, claim) == messages.JobReplaces(OTHER, ("a-1-1",))
+    jobs.over(1)
+    third = replace(OTHER, key="b-7-1@3", run=3)
+    jobs.ends(2)
+    jobs.over(2)
+    assert jobs.submitted(third, claim) == messages.JobReplaces(third, ())
+
+
 def test_what_another_has_written_since_is_of_no_interest_any_more(claim: Claim) -> None:
     Path(claim.outputs[0]).touch()
     jobs = left(claim, End.SUCCEEDED)
@@ -138,15 +150,20 @@ def test_what_another_has_written_since_is_of_no_interest_any_more(claim: Claim)
     assert jobs.submitted(replace(AGAIN, run=3), claim) == messages.JobReplaces(replace(AGAIN, run=3), ())
 
 
-def test_nobody_asks_for_what_was_left_when_a_run_has_come_to_its_end(claim: Claim) -> None:
-    jobs = left(claim, End.FAILED)
-    jobs.over(1)
-    assert jobs.jobs("base")
-    jobs.over(2, is_done=True, base="another")
-    assert jobs.jobs("base")
-    jobs.over(3, is_done=True, base="base")
-    assert jobs.jobs("base") == {}
-    assert (jobs._jobs, jobs._writers, jobs._places) == ({}, {}, {})
+def test_what_snakemake_has_heard_of_long_ago_as_successful_is_done(claim: Claim) -> None:
+    jobs = Left()
+    for key, end, at in (
+        ("old", End.SUCCEEDED, 1000.0),
+        ("failed", End.FAILED, 1000.0),
+        ("unheard", End.SUCCEEDED, 1000.0),
+        ("new", End.SUCCEEDED, 5000.0),
+    ):
+        request = replace(OLD, key=key)
+        jobs.submitted(request, replace(claim, outputs=(key,)))
+        jobs.ended(request, Outcome(end, ended_at=at), "main-1")
+    jobs.reported(["old", "failed", "new"])
+    jobs.leave(1, PLACE)
+    assert jobs.jobs("base").keys() == {"failed", "unheard", "new"}
 
 
 def test_jobs_of_runs_that_live_are_nobody_elses(claim: Claim) -> None:
