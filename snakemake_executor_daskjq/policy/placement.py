@@ -52,9 +52,12 @@ def place(ready: ReadyQueue, ledger: Ledger, now: float) -> list[tuple[Request, 
     gained = ledger.take_gained()
     most_cores = max((room.free["cores"] for room in gained), default=0)
     turns: dict[int, deque[Group]] = {}
+    runs: set[int] = set()
     for group in ready.ranked(now):
-        turns.setdefault(NOBODY if group.priority >= NEEDED else group.run, deque()).append(group)
-    runs = turns.keys() - {NOBODY}
+        if group.waiting:
+            runs.add(group.run)
+            if not group.is_stuck or group.cores <= most_cores:
+                turns.setdefault(NOBODY if group.priority >= NEEDED else group.run, deque()).append(group)
     ledger.shares.count(runs, ledger.held, now)
     while turns:
         turn, most = _turn(turns, ledger)
